@@ -1,0 +1,27 @@
+"""Checkers: what must never be seen in a history, and what must hold inside every Raft group.
+
+Nothing here imports anything of quorumlog: what is judged and what judges share no code, hence no bug.
+"""
+
+from quorumlog.check.history import Event, EventType, MalformedHistory, Operation, Recorder, operations
+from quorumlog.check.raft import RaftChecker, RaftProperty, RaftViolation
+from quorumlog.check.records import Anomaly, AnomalyKind
+from quorumlog.check.verdict import Expectations, Report, Verdict, judge
+
+__all__ = [
+    "Anomaly",
+    "AnomalyKind",
+    "Event",
+    "EventType",
+    "Expectations",
+    "MalformedHistory",
+    "Operation",
+    "RaftChecker",
+    "RaftProperty",
+    "RaftViolation",
+    "Recorder",
+    "Report",
+    "Verdict",
+    "judge",
+    "operations",
+]

@@ -1,0 +1,75 @@
+"""Many seeds on many cores, and the report of those that failed.
+
+Worlds share nothing, so each worker process takes seeds one by one. ``PYTHONHASHSEED`` does not matter: a world
+never iterates over a set, and a test replays one under two hash seeds.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quorumlog.sim.run import Result, run_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+def explore(seeds: Iterable[int], jobs: int) -> Iterator[Result]:
+    """The results, as they come in. ``jobs`` processes; 1 runs in this one."""
+    if jobs <= 1:
+        yield from map(run_seed, seeds)
+        return
+    # Not fork: a child must not inherit what the parent happened to hold.
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(run_seed, seeds, chunksize=2)
+
+
+def replay_command(seed: int) -> str:
+    """The one command that shows this seed again."""
+    return f"quorumlog sim replay {seed}"
+
+
+def commit() -> str:
+    """The commit of the source this runs from; "" when there is no git or no repository."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return found.stdout.strip()
+
+
+def failure_report(result: Result) -> str:
+    """Everything needed to understand and repeat a failed seed."""
+    options = ", ".join(f"{name}={value!r}" for name, value in result.options.to_json().items() if name != "seed")
+    lines = [
+        f"seed {result.seed} violates: {', '.join(sorted({violation.name for violation in result.violations}))}",
+        f"  replay:  {replay_command(result.seed)}",
+        f"  commit:  {commit() or 'not in a repository'}",
+        f"  options: {options}",
+    ]
+    for violation in result.violations:
+        lines.append(f"  {violation.name}: {violation.message}")
+        lines += [f"      {line}" for line in violation.witness]
+    for node, events in result.last_events.items():
+        lines.append(f"  last events of {f'node {node}' if node else 'the world'}:")
+        lines += [f"    {line}" for line in events]
+    return "\n".join(lines)
+
+
+def totals(results: Iterable[Result]) -> dict[str, int]:
+    """The statistics of all results, added up."""
+    summed: dict[str, int] = {}
+    for result in results:
+        for name, count in result.statistics.items():
+            summed[name] = summed.get(name, 0) + count
+    return summed

@@ -1,0 +1,320 @@
+"""One seed from its beginning to its verdict.
+
+A run has four parts. *Setting up*, without faults: the cluster elects its leaders and makes its topics. *Safety*: load and
+faults together; nothing but correctness is asked. *Liveness*: a majority drawn by the seed is healed for good, the rest stays
+broken; within ten election timeouts every partition of which that majority holds a majority must have elected a leader,
+acknowledged an append, served a fresh reader up to the linearizable end, and have equal digests. *Recovery*: the rest
+is healed too, and everything must come together within the same time again.
+
+The taps watch every moment; the history is judged at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from quorumlog.check import EventType, Expectations, Verdict, judge
+from quorumlog.client.policy.accumulator import ProducerSettings
+from quorumlog.sim.clients import Producer, Reader, TailProbe, partition_key
+from quorumlog.sim.cluster import Cluster
+from quorumlog.sim.faults import Nemesis
+from quorumlog.sim.options import Options, draw
+from quorumlog.sim.world import MS, format_event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from quorumlog.check import Anomaly, Operation
+
+#: Within so many election timeouts a healed majority must serve again (CHAOS.md §3).
+PATIENCE_ELECTIONS = 10
+#: Events of each node that a report shows.
+_LAST_EVENTS = 25
+#: How often the end of a phase is looked for.
+_LOOK_EVERY_US = 10 * MS
+#: The fewest operations of each kind that must have succeeded for a run to have proved anything.
+LEAST_OK = {"send": 10, "final_read": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One broken property. ``name`` is its stable name (an anomaly of ``quorumlog.check``, ``liveness``, ``node crashed``,
+    ``proves nothing``), ``witness`` the few operations or events that show it."""
+
+    name: str
+    message: str
+    witness: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one seed."""
+
+    seed: int
+    options: Options
+    trace_hash: str
+    violations: tuple[Violation, ...]
+    statistics: dict[str, int]
+    last_events: dict[int, list[str]] = field(default_factory=dict)
+    """The last events of each node, only if there are violations; 0 is the world outside."""
+    virtual_ms: int = 0
+    cpu_s: float = 0.0
+
+
+def run_seed(seed: int, options: Options | None = None) -> Result:
+    """Runs one seed. ``options`` replaces what the seed would draw, to try a variation of its world."""
+    return Run(options or draw(seed)).result()
+
+
+class Run:
+    """One run under way; ``result`` carries it out. Keep it to look at its trace and history afterwards."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.cluster = Cluster(options)
+        self.nemesis = Nemesis(self.cluster)
+        self.violations: list[Violation] = []
+        self._producers: list[Producer] = []
+        self._watchers: list[Reader | TailProbe] = []
+        self._load_until_us = 0
+
+    def result(self) -> Result:
+        began = time.process_time()
+        if self._set_up() and self._safety() and self._liveness() and self._recovery():
+            self._stop_clients()
+        self.cluster.recorder.close(self.cluster.shared.now_ns)
+        self._judge()
+        world = self.cluster.world
+        return Result(
+            self.options.seed,
+            self.options,
+            self._trace_hash(),
+            tuple(self.violations),
+            self._statistics(),
+            {node: world.trace.last(node, _LAST_EVENTS) for node in (0, *self.cluster.nodes)} if self.violations else {},
+            world.now_us // MS,
+            time.process_time() - began,
+        )
+
+    def trace_lines(self) -> list[str]:
+        """The whole trace, one line an event."""
+        return [format_event(event) for event in self.cluster.world.trace.events]
+
+    # --- the phases ---
+
+    def _set_up(self) -> bool:
+        cluster, options = self.cluster, self.options
+        cluster.start()
+        made: list[str] = []
+        for number in range(options.topics):
+            name = f"topic-{number}"
+            cluster.create_topic(name, cluster.topic_config, lambda name=name: made.append(name))  # type: ignore[misc]
+        return self._wait(
+            "setting up", lambda: "" if len(made) == options.topics else f"{options.topics - len(made)} topics to make"
+        )
+
+    def _safety(self) -> bool:
+        cluster, options = self.cluster, self.options
+        world = cluster.world
+        self._load_until_us = world.now_us + options.duration_ms * MS
+        settings = ProducerSettings(
+            idempotent=options.idempotent,
+            batch_bytes=options.batch_bytes,
+            delivery_timeout_ms=float(options.delivery_timeout_ms),
+            attempt_timeout_ms=float(min(1500, options.delivery_timeout_ms)),
+        )
+        topics = sorted(cluster.topics)
+        for _ in range(options.producers):
+            producer = Producer(cluster.shared, topics, settings)
+            self._producers.append(producer)
+            world.after(cluster.shared.random.randrange(50 * MS), self._load, producer)
+        for topic in topics:
+            for partition in range(cluster.topics[topic]):
+                self._watchers.append(Reader(cluster.shared, topic, partition, max_bytes=options.read_bytes))
+                self._watchers.append(TailProbe(cluster.shared, topic, partition))
+        self.nemesis.begin()
+        world.run_until(self._load_until_us, self._violated)
+        return not self._violated()
+
+    def _load(self, producer: Producer) -> None:
+        cluster, options = self.cluster, self.options
+        world, random = cluster.world, cluster.shared.random
+        if world.now_us >= self._load_until_us:
+            return
+        topic = random.choice(sorted(cluster.topics))
+        if producer.knows(topic):
+            partition = random.randrange(cluster.topics[topic])
+            for _ in range(random.randint(1, options.burst)):
+                producer.send(topic, partition, random.randrange(options.record_bytes))
+        world.after(int(random.expovariate(1.0 / options.send_every_ms) * MS) + 1, self._load, producer)
+
+    def _liveness(self) -> bool:
+        cluster = self.cluster
+        nodes, random = cluster.nodes, self.nemesis.random
+        healed = sorted(random.sample(nodes, random.randint(len(nodes) // 2 + 1, len(nodes))))
+        broken = [node for node in nodes if node not in healed]
+        cluster.world.trace.note(0, "heals", *healed)
+        if not self.options.calm:
+            self.nemesis.leave_broken(broken)
+        self.nemesis.heal(healed)
+        for watcher in self._watchers:
+            watcher.stop()
+        return self._everything_works("liveness", healed if not self.options.calm else list(nodes))
+
+    def _recovery(self) -> bool:
+        self.cluster.world.trace.note(0, "heals all")
+        self.nemesis.heal(self.cluster.nodes)
+        return self._everything_works("recovery", list(self.cluster.nodes))
+
+    def _everything_works(self, phase: str, nodes: list[int]) -> bool:
+        """A fresh producer, fresh readers up to the linearizable end, equal digests; in time."""
+        cluster = self.cluster
+        deadline_us = cluster.world.now_us + PATIENCE_ELECTIONS * self.options.election_ms * MS
+        served = self._partitions_served_by(nodes)
+        topics = sorted({topic for topic, _ in served})
+        producer = Producer(cluster.shared, topics, ProducerSettings(delivery_timeout_ms=3_600_000.0))
+        waiting = dict.fromkeys(served)
+
+        def send() -> None:
+            ready = [topic_partition for topic_partition in waiting if producer.knows(topic_partition[0])]
+            for topic, partition in ready:
+                del waiting[topic, partition]
+                producer.send(topic, partition, 10)
+            if waiting:
+                cluster.world.after(5 * MS, send)
+
+        send()
+
+        def unacknowledged() -> str:
+            missing = len(served) - producer.acknowledged
+            return f"{missing} of {len(served)} partitions acknowledge no append" if missing else ""
+
+        if not self._wait(phase, unacknowledged, deadline_us):
+            return False
+        readers = [
+            Reader(cluster.shared, topic, partition, max_bytes=64 << 10, final=True) for topic, partition in served
+        ]
+        if not self._wait(phase, lambda: _unread(readers), deadline_us):
+            return False
+        producer.stop()
+        return self._wait(phase, lambda: cluster.disagreement(nodes), deadline_us)
+
+    def _partitions_served_by(self, nodes: list[int]) -> list[tuple[str, int]]:
+        """The partitions of which ``nodes`` hold a majority."""
+        cluster = self.cluster
+        voters = cluster.groups()
+        served = []
+        for topic in sorted(cluster.topics):
+            for partition in range(cluster.topics[topic]):
+                group = cluster.group_of(topic, partition)
+                members = voters.get(group, ()) if group is not None else ()
+                if not members or 2 * len(set(members) & set(nodes)) > len(members):
+                    served.append((topic, partition))
+        return served
+
+    def _stop_clients(self) -> None:
+        for producer in self._producers:
+            producer.stop()
+
+    # --- judging ---
+
+    def _violated(self) -> bool:
+        return self.cluster.taps.violated
+
+    def _wait(self, phase: str, missing: Callable[[], str], deadline_us: int | None = None) -> bool:
+        """Runs on until ``missing()`` is empty; what is missing at the deadline is a violation."""
+        world = self.cluster.world
+        if deadline_us is None:
+            deadline_us = world.now_us + PATIENCE_ELECTIONS * self.options.election_ms * MS
+        while what := missing():
+            if world.now_us >= deadline_us:
+                name = "liveness" if phase != "recovery" else "recovery"
+                self.violations.append(Violation(name, f"{phase}: after {PATIENCE_ELECTIONS} election timeouts {what}"))
+                return False
+            if world.run_until(min(deadline_us, world.now_us + _LOOK_EVERY_US), self._violated):
+                return False
+        return True
+
+    def _judge(self) -> None:
+        taps = self.cluster.taps
+        self.violations += [Violation("node crashed", why) for why in taps.failures]
+        self.violations += [
+            Violation(found.kind.value, f"group {found.group}: {found.message}") for found in taps.checker.violations
+        ]
+        interrupted = bool(self.violations)
+        expectations = Expectations(
+            ok={} if interrupted else LEAST_OK,
+            final_reads=not interrupted,
+            retention=frozenset(self._partition_keys()) if self.options.retention_bytes else frozenset(),
+        )
+        report = judge(self.cluster.recorder.events, expectations)
+        self.violations += [_as_violation(anomaly) for anomaly in report.anomalies]
+        if report.verdict is not Verdict.FALSE and not interrupted:
+            self.violations += [Violation("proves nothing", why) for why in report.vacuous]
+
+    def _partition_keys(self) -> Iterable[str]:
+        for topic, partitions in self.cluster.topics.items():
+            for partition in range(partitions):
+                yield partition_key(topic, partition)
+
+    def _trace_hash(self) -> str:
+        """Over everything that happened, what the clients saw, and the state that the nodes ended in."""
+        trace = self.cluster.world.trace
+        for event in self.cluster.recorder.events:
+            trace.note(0, "history", event.index, event.time_ns, event.type.value, repr(event.value))
+        for node, host in self.cluster.hosts.items():
+            for group, replica in host.replicas():
+                trace.note(node, "ends", group, replica.machine.applied_index, replica.machine.digest.hex())
+        return trace.hash
+
+    def _statistics(self) -> dict[str, int]:
+        cluster = self.cluster
+        statistics: dict[str, int] = {}
+        for event in cluster.recorder.events:
+            if event.type is not EventType.INVOKE and event.operation != "fault":
+                name = f"{event.operation} {event.type.value}"
+                statistics[name] = statistics.get(name, 0) + 1
+        for name, count in self.nemesis.counts.items():
+            statistics[f"fault {name}"] = count
+        for name, count in cluster.taps.events.items():
+            statistics[f"event {name}"] = count
+        statistics["frames"] = cluster.network.counts["frames"]
+        statistics["events"] = len(cluster.world.trace.events)
+        statistics["leaders killed"] = len(self.nemesis.killed_leaders)
+        statistics["failovers"] = self._failovers()
+        return statistics
+
+    def _failovers(self) -> int:
+        """Leaders that were killed and followed by another node."""
+        elections = self.cluster.taps.elections
+        return sum(
+            next((node for at, _, node in elections.get(group, ()) if at > killed_at), killed) != killed
+            for killed_at, group, killed in self.nemesis.killed_leaders
+        )
+
+
+def _unread(readers: list[Reader]) -> str:
+    missing = sum(not reader.finished for reader in readers)
+    return f"{missing} of {len(readers)} fresh readers do not reach the end" if missing else ""
+
+
+def _as_violation(anomaly: Anomaly) -> Violation:
+    return Violation(anomaly.kind.value, f"{anomaly.key}: {anomaly.message}", tuple(map(_describe, anomaly.witness)))
+
+
+def _describe(operation: Operation) -> str:
+    """One operation of a witness as a line; long answers are shortened."""
+    invoked, completed = operation.invoked, operation.completed
+    asked = f"[{invoked.index}] process {invoked.process} {invoked.operation} {_short(invoked.value)}"
+    if completed is None:
+        return f"{asked} -> no answer"
+    where = f" from node {completed.node}" if completed.node else ""
+    answer = completed.error if completed.error else _short(completed.value)
+    return f"{asked} -> [{completed.index}] {completed.type.value} {answer}{where}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 160 else f"{text[:110]} ... {text[-45:]}"

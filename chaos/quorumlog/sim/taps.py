@@ -1,0 +1,143 @@
+"""The taps on every node: after each round, what its replicas now say of themselves goes to the checker.
+
+The nodes do not know that they are watched: messages are seen as they leave, states are read off when a round is over. A
+violation ends the run at once, so that the last events of the trace are those that led to it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from quorumlog.check import RaftChecker
+from quorumlog.raft.types import AppendRequest, AppendResponse, Compacted, VoteResponse
+from quorumlog.replica.events import LeaderElected, ReplicaDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quorumlog.raft.types import Message
+    from quorumlog.replica import Frame
+    from quorumlog.replica.events import Event
+    from quorumlog.replica.replica import Replica
+    from quorumlog.sim.host import Host
+    from quorumlog.sim.world import World
+
+
+class Taps:
+    """See the module. ``failures`` are things that must not happen to a node at all: an exception, a refusal to start,
+    damage found where nothing was damaged."""
+
+    def __init__(self, world: World) -> None:
+        self.checker = RaftChecker()
+        self.failures: list[str] = []
+        self.events: dict[str, int] = {}
+        """How often each kind of event was told by the nodes."""
+        self.elections: dict[int, list[tuple[int, int, int]]] = {}
+        """group -> (time in µs, term, node) of each leader that could serve."""
+        self._world = world
+        self._states: dict[tuple[int, int], tuple[int, int, int, bool]] = {}
+
+    @property
+    def violated(self) -> bool:
+        return bool(self.failures or self.checker.violations)
+
+    # --- a node's life ---
+
+    def started(self, host: Host) -> None:
+        """A process has opened its replicas: they must remember what they promised."""
+        for group, replica in host.replicas():
+            log = replica.log
+            self.checker.restarted(group, replica.replica_id, replica.raft.term, log.last_index, _term_at(replica))
+
+    def stopped(self, host: Host) -> None:
+        for key in [key for key in self._states if key[0] == host.node_id]:
+            del self._states[key]
+
+    def crashed(self, host: Host, why: str) -> None:
+        """The process did what no process may do."""
+        self.failures.append(f"node {host.node_id}: {why}")
+        self._world.trace.note(host.node_id, "CRASHED", why)
+
+    def listener(self, host: Host) -> Callable[[Event], None]:
+        """What the node is to tell its events to."""
+
+        def hear(event: Event) -> None:
+            name = type(event).__name__
+            self.events[name] = self.events.get(name, 0) + 1
+            self._world.trace.note(host.node_id, name, *(getattr(event, field) for field in event.__slots__))
+            if isinstance(event, LeaderElected):
+                history = self.elections.setdefault(event.group_id, [])
+                history.append((self._world.now_us, event.term, host.node_id))
+            elif isinstance(event, ReplicaDamaged) and not host.may_be_damaged:
+                self.failures.append(f"node {host.node_id} calls its replica of group {event.group_id} damaged: {event.why}")
+
+        return hear
+
+    # --- after each round ---
+
+    def looked(self, host: Host, frames: list[Frame]) -> None:
+        """The node has finished a round, and these frames are about to leave it."""
+        node = host.node_id
+        states, checker = self._states, self.checker
+        for group, replica in host.replicas():
+            raft = replica.raft
+            state = (raft.term, raft.commit, raft.applied, raft.is_leader)
+            key = (node, group)
+            before = states.get(key)
+            if state == before:
+                continue
+            states[key] = state
+            term, commit, applied, leads = state
+            term_at = _term_at(replica)
+            name = replica.replica_id
+            if leads and (before is None or not before[3] or before[0] != term):
+                checker.became_leader(group, name, term, term_at)
+            checker.progressed(group, name, term, commit, applied, term_at)
+            if before is None or applied != before[2]:
+                checker.digest(group, name, replica.machine.applied_index, replica.machine.digest)
+        for frame in frames:
+            for group, message in frame.messages:
+                self._leaves(host, group, message)
+
+    def _leaves(self, host: Host, group: int, message: Message) -> None:
+        checker = self.checker
+        kind = type(message)
+        if kind is AppendRequest:
+            self._entries(group, message)  # type: ignore[arg-type]
+        elif kind is AppendResponse:
+            self._acknowledges(host, group, message)  # type: ignore[arg-type]
+        elif kind is VoteResponse:
+            assert isinstance(message, VoteResponse)
+            if message.granted and not message.pre:
+                checker.voted(group, message.sender, message.term, message.to)
+            elif not message.granted:
+                checker.answered(group, message.sender, message.term)
+
+    def _entries(self, group: int, message: AppendRequest) -> None:
+        previous = message.previous_term
+        for entry in message.entries:
+            self.checker.entry(group, entry.index, entry.term, previous, entry.data)
+            previous = entry.term
+
+    def _acknowledges(self, host: Host, group: int, message: AppendResponse) -> None:
+        self.checker.answered(group, message.sender, message.term)
+        replica = host.replica(group)
+        # Only within its own term is the log still the one that was acknowledged: a later leader may have replaced it.
+        if message.success and replica is not None and replica.raft.term == message.term:
+            entry_term = _term_at(replica)(message.index)
+            if entry_term is not None:
+                self.checker.acknowledged(group, message.sender, message.term, message.index, entry_term)
+
+
+def _term_at(replica: Replica) -> Callable[[int], int | None]:
+    log = replica.log
+
+    def term_at(index: int) -> int | None:
+        if index > log.last_index:
+            return None
+        try:
+            return log.term(index)
+        except Compacted:
+            return None
+
+    return term_at

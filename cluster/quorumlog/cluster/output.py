@@ -1,0 +1,74 @@
+"""What all commands share in showing things: the console, plain tables, JSON for scripts, quantities in words."""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Format(StrEnum):
+    """How a command writes its result."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
+
+console = Console(highlight=False)
+#: Progress and remarks: never mixed into what a program reads from stdout.
+error_console = Console(stderr=True, highlight=False)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on stdout, indented on a terminal, one line otherwise."""
+    indent = 2 if sys.stdout.isatty() else None
+    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False, default=_as_json) + "\n")
+
+
+def _as_json(value: Any) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def table(*columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table; ``right`` names the columns of numbers."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def size(byte_count: float) -> str:
+    """Bytes for people, in powers of 1024: ``1.5 MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(byte_count) < 1024:
+            return f"{byte_count:.0f} B" if unit == "B" else f"{byte_count:.1f} {unit}"
+        byte_count /= 1024
+    return f"{byte_count:.1f} TiB"
+
+
+def duration(seconds: float) -> str:
+    """A span of time for people: ``850 ms``, ``4.2 s``, ``3 min 5 s``, ``2 h 5 min``, ``7 d 3 h``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    for small, large, per_large in (("s", "min", 60), ("min", "h", 60), ("h", "d", 24)):
+        whole, rest = divmod(whole, per_large)
+        limit = 24 if large == "h" else 60
+        if whole < limit or large == "d":
+            return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"
+    raise AssertionError("unreachable")

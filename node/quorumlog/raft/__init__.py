@@ -1,0 +1,102 @@
+"""The Raft core: one replica of one replicated log, without I/O, clock or chance of its own.
+
+``Raft`` (in ``core``) is the whole interface; ``types`` is its vocabulary. Behind it, each subtle rule has a small
+home: ``log`` (what is durable, what may be truncated), ``commitment`` (what is committed), ``quorum`` (majorities),
+``election`` (votes), ``progress`` (one follower), ``leadership`` (all that ends with a term), ``reads``
+(linearizable reads), ``membership`` (configurations).
+"""
+
+from .config import RaftConfig
+from .core import Raft
+from .errors import (
+    ChangePending,
+    ChangeRefused,
+    InvalidChange,
+    InvariantViolated,
+    LearnerBehind,
+    NoLeader,
+    NotLeader,
+    NotVoter,
+    Overloaded,
+    RaftError,
+    TermUncommitted,
+    Transferring,
+    ensure,
+)
+from .membership import MalformedConfiguration, decode_configuration, encode_configuration
+from .progress import ProgressState
+from .status import FollowerStatus, Status
+from .types import (
+    AppendRequest,
+    AppendResponse,
+    Checkpoint,
+    Compacted,
+    Configuration,
+    ConfigurationChange,
+    Entry,
+    EntryKind,
+    HardState,
+    Heartbeat,
+    HeartbeatResponse,
+    InstallCheckpoint,
+    Message,
+    NotInMemory,
+    ReadIndexRequest,
+    ReadIndexResponse,
+    ReadState,
+    Ready,
+    ReplicaId,
+    Role,
+    Storage,
+    TimeoutNow,
+    VoteRequest,
+    VoteResponse,
+)
+
+__all__ = [
+    "AppendRequest",
+    "AppendResponse",
+    "ChangePending",
+    "ChangeRefused",
+    "Checkpoint",
+    "Compacted",
+    "Configuration",
+    "ConfigurationChange",
+    "Entry",
+    "EntryKind",
+    "FollowerStatus",
+    "HardState",
+    "Heartbeat",
+    "HeartbeatResponse",
+    "InstallCheckpoint",
+    "InvalidChange",
+    "InvariantViolated",
+    "LearnerBehind",
+    "MalformedConfiguration",
+    "Message",
+    "NoLeader",
+    "NotInMemory",
+    "NotLeader",
+    "NotVoter",
+    "Overloaded",
+    "ProgressState",
+    "Raft",
+    "RaftConfig",
+    "RaftError",
+    "ReadIndexRequest",
+    "ReadIndexResponse",
+    "ReadState",
+    "Ready",
+    "ReplicaId",
+    "Role",
+    "Status",
+    "Storage",
+    "TermUncommitted",
+    "TimeoutNow",
+    "Transferring",
+    "VoteRequest",
+    "VoteResponse",
+    "decode_configuration",
+    "encode_configuration",
+    "ensure",
+]

@@ -1,0 +1,104 @@
+"""What a node tells those who watch it: logs, metrics, the simulator. Values only; nothing depends on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderElected:
+    """This node leads the group now, and may serve it."""
+
+    group_id: int
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeadershipLost:
+    """This node led the group and does not any more."""
+
+    group_id: int
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaDamaged:
+    """The replica's data or disk cannot be trusted; it serves nothing from here on."""
+
+    group_id: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReplaced:
+    """A fresh incarnation has taken the damaged replica's place among the voters."""
+
+    group_id: int
+    replica: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaOpened:
+    """A replica was made or reopened and takes part."""
+
+    group_id: int
+    last_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFull:
+    """Writes wait for space; reading goes on."""
+
+    group_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFreed:
+    """Space came back and the waiting writes are durable."""
+
+    group_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """The state at a segment's end is durable."""
+
+    group_id: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointInstalled:
+    """The replica was too far behind and began anew from a leader's checkpoint."""
+
+    group_id: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSilent:
+    """Nothing was heard from the node for an election timeout, or its connections were refused."""
+
+    node_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PeerHeard:
+    """The node is heard again."""
+
+    node_id: int
+
+
+Event = (
+    LeaderElected
+    | LeadershipLost
+    | ReplicaDamaged
+    | ReplicaReplaced
+    | ReplicaOpened
+    | DiskFull
+    | DiskFreed
+    | CheckpointSaved
+    | CheckpointInstalled
+    | PeerSilent
+    | PeerHeard
+)

@@ -1,0 +1,332 @@
+"""The replicas of one node: opened, made, taken out of service, removed.
+
+Which groups a node runs follows from the controller's applied state, and from nothing else. A group that this node
+has data of but does not find there is only removed when the controller's state *proves* that it was deleted: a
+state that lags (after a restart, say) knows nothing of younger groups, and must not cost them their data.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from quorumlog.machine import ControllerMachine, DesiredGroup, PartitionMachine, TopicConfig
+from quorumlog.raft import Raft, RaftConfig
+from quorumlog.raft.types import Configuration
+from quorumlog.replica.api import Job, JobPriority, NodeConfig, ReplicaDescription, Runnable
+from quorumlog.replica.controller import ControllerService
+from quorumlog.replica.describe import describe_replica
+from quorumlog.replica.errors import STOPS_A_REPLICA
+from quorumlog.replica.events import ReplicaDamaged, ReplicaReplaced
+from quorumlog.replica.failures import Failure, Reason
+from quorumlog.replica.ids import CONTROLLER_GROUP, incarnation_of, node_of, replica_id
+from quorumlog.replica.partition import PartitionService
+from quorumlog.replica.replica import Host, Replica
+from quorumlog.storage import CheckpointInbox, LogOptions, PartitionLog, TailCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from quorumlog.replica.budget import ByteBudget
+    from quorumlog.storage import NodeDirectory
+
+#: The controller's log is small and compacted as soon as a segment is sealed.
+_CONTROLLER_SEGMENT_BYTES = 1 << 20
+#: Settings of a partition whose topic this node has yet to hear of: it only follows until then.
+_UNBOUND = TopicConfig().with_defaults(1)
+
+
+class Service(Protocol):
+    """What every group's service can do beyond serving."""
+
+    @property
+    def waiting(self) -> int: ...
+
+    def tick(self, now_ms: int) -> None: ...
+
+    def close(self, failure: Failure) -> None: ...
+
+
+class _Work:
+    """Blocking work given as a function; ``result`` is what it returned."""
+
+    __slots__ = ("_work", "result")
+
+    def __init__(self, work: Callable[[], PartitionLog | None]) -> None:
+        self._work = work
+        self.result: PartitionLog | None = None
+
+    def run(self) -> None:
+        self.result = self._work()
+
+
+def _nothing() -> None:
+    pass
+
+
+def _ignore(error: BaseException) -> None:
+    """What is left of a deletion is found and removed at the next start."""
+
+
+class Groups:
+    """See the module."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        directory: NodeDirectory,
+        replicas: dict[int, Replica],
+        host: Host,
+        budget: ByteBudget,
+        rng: random.Random,
+    ) -> None:
+        self.replicas = replicas
+        self.partitions: dict[int, PartitionService] = {}
+        self.controller: ControllerService | None = None
+        self._config = config
+        self._directory = directory
+        self._host = host
+        self._budget = budget
+        self._random = rng
+        self._cache = TailCache(config.tail_cache_bytes)
+        self._damaged: dict[int, str] = {}
+        self._making: set[int] = set()
+        self._desired: dict[int, DesiredGroup] = {}
+        self._on_change: Callable[[], None] = lambda: None
+
+    # --- opening ---
+
+    def open_all(self, on_change: Callable[[], None]) -> None:
+        """Opens what is on the disk; blocking. ``on_change`` is called whenever the controller's topics change."""
+        self._on_change = on_change
+        on_disk = self._directory.groups()
+        if CONTROLLER_GROUP not in on_disk:
+            self._install(CONTROLLER_GROUP, self._create_log(CONTROLLER_GROUP, 0, self._config.nodes, _UNBOUND))
+        for group_id, incarnation in on_disk.items():
+            self._open(group_id, incarnation)
+        for deletion in self._directory.unfinished_deletions():
+            self._run(0, deletion, _nothing, _ignore)
+
+    def _open(self, group_id: int, incarnation: int) -> None:
+        try:
+            log = PartitionLog.open(
+                self._directory.files,
+                self._directory.replica_path(group_id, incarnation),
+                self._options(group_id, _UNBOUND),
+                group_id=group_id,
+                replica_id=replica_id(self._config.node_id, incarnation),
+            )
+            self._install(group_id, log)
+        except STOPS_A_REPLICA as error:
+            self._renew(group_id, incarnation, str(error))
+
+    def _options(self, group_id: int, config: TopicConfig) -> LogOptions:
+        size = _CONTROLLER_SEGMENT_BYTES if group_id == CONTROLLER_GROUP else config.segment_bytes
+        return LogOptions(segment_bytes=size, cache=self._cache)
+
+    def _create_log(
+        self, group_id: int, incarnation: int, nodes: tuple[int, ...], config: TopicConfig
+    ) -> PartitionLog:
+        """A fresh log; blocking. Its configuration names the *first* incarnations, whichever this is: a later one
+        is no member until the leader has made it one."""
+        own = replica_id(self._config.node_id, incarnation)
+        return PartitionLog.create(
+            self._directory.files,
+            self._directory.make_replica(group_id, incarnation),
+            self._options(group_id, config),
+            group_id,
+            own,
+            Configuration(frozenset(replica_id(node) for node in nodes)),
+        )
+
+    def _install(self, group_id: int, log: PartitionLog) -> None:
+        """Takes a log into service."""
+        own = log.replica_id
+        machine: PartitionMachine | ControllerMachine
+        machine = ControllerMachine() if group_id == CONTROLLER_GROUP else PartitionMachine()
+        checkpoint, reader = log.latest_checkpoint()
+        reader.close()
+        if checkpoint.index:
+            machine.restore(log.read_checkpoint())
+        raft = Raft(
+            RaftConfig(own, self._config.election_ticks, self._config.heartbeat_ticks),
+            log,
+            checkpoint.index,
+            random.Random(self._random.getrandbits(64)),
+        )
+        inbox = CheckpointInbox(self._directory.files, log.directory)
+        replica = Replica(group_id, own, log, inbox, machine, raft, self._random.getrandbits(62), self._host)
+        self.replicas[group_id] = replica
+        patience_ms = 2 * self._config.election_ms
+        if isinstance(machine, ControllerMachine):
+            self.controller = ControllerService(replica, machine, patience_ms, self._host.now_ms, self._on_change)
+            replica.service = self.controller
+        else:
+            service = PartitionService(replica, machine, self._budget, patience_ms, self._host.now_ms)
+            replica.service = service
+            self.partitions[group_id] = service
+            if group_id in self._desired:
+                service.bind(self._desired[group_id])
+        self._host.opened(replica)
+
+    # --- following the controller ---
+
+    def reconcile(self, machine: ControllerMachine) -> None:
+        """Runs what ``machine`` wants here, and removes what it knows to be deleted."""
+        self._desired = {group.group_id: group for group in machine.groups_of(self._config.node_id)}
+        for group in self._desired.values():
+            service = self.partitions.get(group.group_id)
+            if service is not None:
+                service.bind(group)
+            elif group.group_id not in self._making and group.group_id not in self._damaged:
+                self._make(group, 0)
+        for group_id in [known for known in self.partitions if machine.was_deleted(known)]:
+            self._remove(group_id)
+
+    def _make(self, group: DesiredGroup, incarnation: int) -> None:
+        group_id = group.group_id
+        self._making.add(group_id)
+        work = _Work(lambda: self._create_log(group_id, incarnation, group.replicas, group.config))
+
+        def made() -> None:
+            self._making.discard(group_id)
+            if work.result is not None:
+                if group_id in self._desired:
+                    self._install(group_id, work.result)
+                else:
+                    work.result.close()
+                    self._delete_data(group_id)
+
+        def failed(error: BaseException) -> None:
+            self._making.discard(group_id)
+            self._damaged[group_id] = f"it could not be made: {error}"
+            self._host.emit(ReplicaDamaged(group_id, self._damaged[group_id]))
+
+        self._run(group_id, work, made, failed)
+
+    def _remove(self, group_id: int) -> None:
+        service = self.partitions.pop(group_id)
+        replica = self.replicas.pop(group_id)
+        replica.close()
+        service.close(Failure(Reason.UNKNOWN_TOPIC, f"topic {service.topic!r} was deleted"))
+        self._delete_data(group_id)
+
+    def _delete_data(self, group_id: int) -> None:
+        self._run(group_id, self._directory.delete_job(group_id), _nothing, _ignore)
+
+    def _run(
+        self, group_id: int, work: Runnable, done: Callable[[], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        def finish(error: BaseException | None) -> None:
+            if error is None:
+                done()
+            else:
+                failed(error)
+
+        self._host.submit(Job(group_id, JobPriority.MAINTENANCE, work, finish))
+
+    # --- damage ---
+
+    def quarantine(self, replica: Replica, why: str) -> None:
+        """Takes a replica out of service at once; a fresh incarnation takes its place."""
+        if replica.closed:
+            return
+        group_id = replica.group_id
+        self.replicas.pop(group_id, None)
+        service = self.partitions.pop(group_id, None)
+        replica.close()
+        failure = Failure(Reason.REPLICA_DAMAGED, why)
+        if service is not None:
+            service.close(failure)
+        elif self.controller is not None:
+            self.controller.close(failure)
+            self.controller = None
+        self._renew(group_id, incarnation_of(replica.replica_id), why)
+
+    def _renew(self, group_id: int, incarnation: int, why: str) -> None:
+        """Keeps the damaged data aside, for people, and begins a fresh incarnation that owes nothing to it: it has
+        no vote until the leader has replaced the old one, so nothing that was acknowledged with the old is
+        forgotten."""
+        self._damaged[group_id] = why
+        self._host.emit(ReplicaDamaged(group_id, why))
+        nodes = self.replica_nodes(group_id) or self._config.nodes
+        config = self._desired[group_id].config if group_id in self._desired else _UNBOUND
+
+        def renew() -> PartitionLog:
+            self._directory.set_aside(group_id, incarnation)
+            return self._create_log(group_id, incarnation + 1, nodes, config)
+
+        work = _Work(renew)
+        self._making.add(group_id)
+
+        def renewed() -> None:
+            self._making.discard(group_id)
+            if work.result is not None:
+                self._install(group_id, work.result)
+
+        def failed(error: BaseException) -> None:
+            self._making.discard(group_id)
+            self._damaged[group_id] = f"{why}; and it could not be renewed: {error}"
+            self._host.emit(ReplicaDamaged(group_id, self._damaged[group_id]))
+
+        self._run(group_id, work, renewed, failed)
+
+    def awaiting_replacement(self) -> Iterator[Replica]:
+        """Fresh incarnations that are not voters yet."""
+        for replica in self.replicas.values():
+            if not incarnation_of(replica.replica_id):
+                continue
+            if replica.replica_id not in replica.raft.configuration.voters:
+                yield replica
+            elif self._damaged.pop(replica.group_id, None) is not None:
+                self._host.emit(ReplicaReplaced(replica.group_id, replica.replica_id))
+
+    def damage(self, group_id: int) -> str:
+        """Why the group's replica here is damaged; empty when it is not."""
+        return self._damaged.get(group_id, "")
+
+    # --- all of them ---
+
+    def expire(self, now_ms: int) -> None:
+        """Ends what has waited too long."""
+        for replica in self.replicas.values():
+            replica.expire_barriers(now_ms)
+        for service in self.partitions.values():
+            if service.waiting:
+                service.tick(now_ms)
+        if self.controller is not None:
+            self.controller.tick(now_ms)
+
+    def close_all(self, failure: Failure) -> None:
+        for service in self.partitions.values():
+            service.close(failure)
+        if self.controller is not None:
+            self.controller.close(failure)
+        for replica in self.replicas.values():
+            replica.close()
+
+    # --- questions ---
+
+    def replica_nodes(self, group_id: int) -> tuple[int, ...]:
+        """The nodes that hold the group, in the order in which they should lead."""
+        desired = self._desired.get(group_id)
+        if desired is not None:
+            return desired.replicas
+        replica = self.replicas.get(group_id)
+        if replica is None:
+            return ()
+        return tuple(sorted({node_of(member) for member in replica.raft.configuration.voters}))
+
+    def member_nodes(self, group_id: int) -> tuple[int, ...]:
+        """The other nodes with a replica of the group."""
+        if group_id == CONTROLLER_GROUP:
+            nodes: tuple[int, ...] = self._config.nodes
+        else:
+            nodes = self.replica_nodes(group_id)
+        return tuple(node for node in nodes if node != self._config.node_id)
+
+    def describe(self) -> tuple[ReplicaDescription, ...]:
+        return tuple(
+            describe_replica(replica, self.partitions.get(group_id), self.controller, self.damage(group_id))
+            for group_id, replica in sorted(self.replicas.items())
+        )

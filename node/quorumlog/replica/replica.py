@@ -1,0 +1,546 @@
+"""One replica of one group: the Raft core, its log and its state machine, and what must precede what.
+
+The core returns work and never does it; here the work is put in order: messages leave at once, entries are staged
+and written, acknowledgements leave when the write is durable, committed entries are applied, reads are answered
+once what they must see has been applied (the contract stands on ``quorumlog.raft.types.Ready``). While one write
+runs, everything that arrives is staged for the next: group commit needs no code of its own.
+
+Prior art: etcd's raft.Node/Ready loop, CockroachDB's ``replica_raft.go``, rabbitmq/ra's separation of server and
+log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from quorumlog.raft import NoLeader, NotLeader, NotVoter, Raft, ensure
+from quorumlog.raft.types import (
+    Checkpoint,
+    ConfigurationChange,
+    Entry,
+    EntryKind,
+    InstallCheckpoint,
+    Message,
+    Ready,
+    ReplicaId,
+)
+from quorumlog.replica.api import Job, JobPriority, Runnable
+from quorumlog.replica.digests import EVERY as DIGEST_EVERY
+from quorumlog.replica.digests import DigestLedger
+from quorumlog.replica.events import (
+    CheckpointInstalled,
+    CheckpointSaved,
+    DiskFreed,
+    DiskFull,
+    Event,
+    LeaderElected,
+    LeadershipLost,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quorumlog.machine import StateMachine
+    from quorumlog.storage import CheckpointInbox, PartitionLog
+    from quorumlog.storage.log import Job as StorageJob
+
+
+class Host(Protocol):
+    """What a replica needs of the node that holds it."""
+
+    def now_ms(self) -> int: ...
+
+    def send(self, group_id: int, message: Message) -> None: ...
+
+    def submit(self, job: Job) -> None: ...
+
+    def touch(self, replica: Replica) -> None:
+        """Have ``replica.advance`` called before the node's ``process`` returns."""
+
+    def emit(self, event: Event) -> None: ...
+
+    def opened(self, replica: Replica) -> None:
+        """The replica is in the node's table and takes part from here on."""
+
+    def quarantine(self, replica: Replica, why: str) -> None:
+        """The replica can no longer be trusted: take it out of service at once."""
+
+
+class Service(Protocol):
+    """What stands on a replica: a partition or the controller."""
+
+    @property
+    def start_offset(self) -> int:
+        """Records below it are not wanted any more."""
+
+    def applied(self, entry: Entry, result: object) -> None:
+        """``entry`` was applied; ``result`` is the state machine's answer."""
+
+    def advanced(self) -> None:
+        """A run of entries has been applied."""
+
+    def leading(self) -> None:
+        """This replica leads and may serve: everything in its log at its election has been applied."""
+
+    def deposed(self) -> None:
+        """It did, and does not any more: whatever waits has an unknown outcome."""
+
+
+class Replica:
+    """See the module. All methods are called from the node's one thread of control."""
+
+    __slots__ = (
+        "_barriers",
+        "_barriers_confirmed",
+        "_committed",
+        "_context",
+        "_host",
+        "_inbox_path",
+        "_installing",
+        "_leader",
+        "_leading",
+        "_saved",
+        "_unpersisted",
+        "_writing",
+        "closed",
+        "digests",
+        "disk_full",
+        "drop_due",
+        "group_id",
+        "idle_ticks",
+        "inbox",
+        "leaderless_since_ms",
+        "log",
+        "machine",
+        "raft",
+        "replica_id",
+        "service",
+        "touched",
+    )
+
+    def __init__(
+        self,
+        group_id: int,
+        replica_id: ReplicaId,
+        log: PartitionLog,
+        inbox: CheckpointInbox,
+        machine: StateMachine,
+        raft: Raft,
+        first_context: int,
+        host: Host,
+    ) -> None:
+        self.group_id = group_id
+        self.replica_id = replica_id
+        self.log = log
+        self.machine = machine
+        self.raft = raft
+        self.service: Service
+        self._host = host
+        self._context = first_context
+        self._barriers: dict[int, tuple[int, Callable[[bool], None]]] = {}
+        self._barriers_confirmed: list[tuple[int, Callable[[bool], None]]] = []
+        self._leader: ReplicaId | None = None
+        self.leaderless_since_ms = host.now_ms()
+        self.idle_ticks = 0
+        self.digests = DigestLedger()
+        self._unpersisted: deque[tuple[int, bool, tuple[Message, ...]]] = deque()
+        self._committed: deque[Entry] = deque()
+        self._saved = 0
+        self._writing = False
+        self.drop_due = False
+        self.inbox = inbox
+        self._inbox_path = ""
+        self._installing: Ready | None = None
+        self._leading = False
+        self.touched = False
+        self.closed = False
+        self.disk_full = False
+
+    # --- inputs ---
+
+    def step(self, message: Message) -> None:
+        self.raft.step(message)
+        self._host.touch(self)
+
+    def propose(self, kind: EntryKind, data: bytes) -> int:
+        """Appends to the leader's log; returns the index. Raises what ``Raft.propose`` raises."""
+        index = self.raft.propose(kind, data)
+        self._host.touch(self)
+        return index
+
+    def barrier(self, deadline_ms: int, done: Callable[[bool], None]) -> None:
+        """Calls ``done(True)`` once this replica has applied everything that was committed, anywhere, when the
+        barrier was asked for (ReadIndex, dissertation §6.4); ``done(False)`` if that cannot be confirmed by the
+        deadline."""
+        self._context += 1
+        context = self._context
+        try:
+            self.raft.read_index(context)
+        except NoLeader:
+            done(False)
+            return
+        self._barriers[context] = (deadline_ms, done)
+        self._host.touch(self)
+
+    def transfer_leadership(self, to: ReplicaId) -> bool:
+        """Begins to hand the group over; False if it cannot."""
+        try:
+            self.raft.transfer_leadership(to)
+        except (NotLeader, NotVoter):
+            return False
+        self._host.touch(self)
+        return True
+
+    def change_configuration(self, change: ConfigurationChange) -> None:
+        """Begins a change of members. Raises what ``Raft.propose_configuration`` raises."""
+        self.raft.propose_configuration(change)
+        self._host.touch(self)
+
+    # --- the loop ---
+
+    def advance(self) -> None:
+        """Takes everything the core has ready and sets it going."""
+        raft = self.raft
+        while self._installing is None and raft.has_ready():
+            ready = raft.ready()
+            send, group_id = self._host.send, self.group_id
+            for message in ready.messages:
+                send(group_id, message)
+            if ready.checkpoint is not None:
+                self._install(ready)
+                break
+            self._persist(ready)
+            self._committed.extend(ready.committed_entries)
+            for context in ready.dropped_reads:
+                self._settle_barrier(context, None)
+            for state in ready.read_states:
+                self._settle_barrier(state.context, state.index)
+        if self._committed:
+            self._apply()
+        self._notice_leadership()
+        self._submit_work()
+
+    def _persist(self, ready: Ready) -> None:
+        staged = ready.must_persist
+        if staged:
+            self.log.stage(ready.number, ready.hard_state, ready.entries)
+        self._unpersisted.append((ready.number, staged, ready.persisted_messages))
+        if not staged and len(self._unpersisted) == 1:
+            self._release(0)
+
+    def _release(self, written: int) -> None:
+        """Everything up to Ready ``written`` is durable, and so is what follows it and needed no write."""
+        unpersisted = self._unpersisted
+        released = 0
+        send, group_id = self._host.send, self.group_id
+        while unpersisted and (unpersisted[0][0] <= written or not unpersisted[0][1]):
+            released, _, messages = unpersisted.popleft()
+            for message in messages:
+                send(group_id, message)
+        if released:
+            self.raft.on_persisted(released)
+
+    def _apply(self) -> None:
+        """Applies what is committed, as far as it is durable *here*.
+
+        Commitment alone would allow more; but then a segment could be sealed after the state had passed its end,
+        and a checkpoint must hold the state at exactly that point. It costs nothing: a leader's own write began
+        before its followers heard of the entry.
+        """
+        committed, durable = self._committed, self.log.durable_index
+        if not committed or committed[0].index > durable:
+            return
+        apply, applied, digests = self.machine.apply, self.service.applied, self.digests
+        boundary = self._next_boundary()
+        last = 0
+        while committed and (entry := committed[0]).index <= durable:
+            committed.popleft()
+            last = entry.index
+            applied(entry, apply(entry))
+            if not last % DIGEST_EVERY:
+                digests.note(last, self.machine.digest)
+            if last == boundary:
+                self._save_checkpoint(boundary)
+                boundary = self._next_boundary()
+        self.raft.on_applied(last)
+        self.service.advanced()
+        self._serve_barriers()
+
+    def _next_boundary(self) -> int:
+        """The end of the next sealed segment that needs a checkpoint; saves the one that the state stands at. 0 if
+        none."""
+        applied = self.machine.applied_index
+        for boundary in self.log.sealed_boundaries:
+            if boundary > applied:
+                return boundary
+            if boundary == applied:
+                self._save_checkpoint(boundary)
+        return 0
+
+    def _save_checkpoint(self, boundary: int) -> None:
+        if boundary <= self._saved:
+            return
+        self._saved = boundary
+        checkpoint = Checkpoint(boundary, self.log.term(boundary), self.raft.configuration_at(boundary))
+        job = self.log.checkpoint_job(checkpoint, self.machine.snapshot())
+
+        def saved() -> None:
+            self.drop_due = True
+            self._host.emit(CheckpointSaved(self.group_id, boundary))
+
+        self._submit(job, JobPriority.MAINTENANCE, saved)
+
+    # --- reads ---
+
+    def _settle_barrier(self, context: int, index: int | None) -> None:
+        waiting = self._barriers.pop(context, None)
+        if waiting is None:
+            return
+        done = waiting[1]
+        if index is None:
+            done(False)
+        elif index <= self.machine.applied_index:
+            done(True)
+        else:
+            self._barriers_confirmed.append((index, done))
+
+    def _serve_barriers(self) -> None:
+        if not self._barriers_confirmed:
+            return
+        applied = self.machine.applied_index
+        served = [done for index, done in self._barriers_confirmed if index <= applied]
+        self._barriers_confirmed = [item for item in self._barriers_confirmed if item[0] > applied]
+        for done in served:
+            done(True)
+
+    def fail_barriers(self) -> None:
+        """Gives up every read that waits: the replica goes out of service."""
+        waiting = [*self._barriers.values(), *self._barriers_confirmed]
+        self._barriers.clear()
+        self._barriers_confirmed.clear()
+        for _, done in waiting:
+            done(False)
+
+    def expire_barriers(self, now_ms: int) -> None:
+        """Gives up the reads that nobody confirmed in time: a forwarded request or its answer may have been
+        lost."""
+        if self._barriers:
+            late = [context for context, (deadline_ms, _) in self._barriers.items() if deadline_ms <= now_ms]
+            for context in late:
+                self._settle_barrier(context, None)
+
+    # --- leadership ---
+
+    @property
+    def leading(self) -> bool:
+        """The service was told that it leads, and has not been told otherwise."""
+        return self._leading
+
+    def _notice_leadership(self) -> None:
+        raft = self.raft
+        leader = raft.leader
+        if leader != self._leader:
+            self._leader = leader
+            if leader is None:
+                self.leaderless_since_ms = self._host.now_ms()
+        if self._leading and not raft.is_leader:
+            self._leading = False
+            self._host.emit(LeadershipLost(self.group_id, raft.term))
+            self.service.deposed()
+        if not self._leading and raft.can_serve:
+            self._leading = True
+            self._host.emit(LeaderElected(self.group_id, raft.term))
+            self.service.leading()
+
+    # --- the disk ---
+
+    def _submit_work(self) -> None:
+        log = self.log
+        if not self._writing:
+            if self.drop_due:
+                self._drop_segments()
+            self._submit_write()
+        read = log.read_job()
+        if read is not None:
+            self._submit(read, JobPriority.READ, self.raft.on_entries_loaded)
+        maintenance = log.maintenance_job()
+        if maintenance is not None:
+            self._submit(maintenance, JobPriority.MAINTENANCE, _nothing)
+
+    def _submit_write(self) -> None:
+        write = self.log.write_job()
+        if write is None:
+            return
+        number = write.number
+        self._writing = True
+
+        def written() -> None:
+            if self.disk_full:
+                self.disk_full = False
+                self._host.emit(DiskFreed(self.group_id))
+            self._release(number)
+            if self._installing is not None and number >= self._installing.number:
+                self._load_installed(self._installing)
+
+        self._submit(write, JobPriority.WRITE, written)
+
+    def retry_full_disk(self) -> None:
+        """Tries the writes that found no space once more; the node calls it now and then while ``disk_full``."""
+        self.log.resume()
+        self._host.touch(self)
+
+    def _drop_segments(self) -> None:
+        """Removes whole segments whose records all lie below the log's start, as far as checkpoints allow."""
+        self.drop_due = False
+        job = self.log.retain_job(self.service.start_offset)
+        if job is not None:
+            self._submit(job, JobPriority.MAINTENANCE, _nothing)
+
+    def run_read(self, work: StorageJob, done: Callable[[BaseException | None], None]) -> None:
+        """Runs a read of this log's files; ``done`` gets None, or why it failed."""
+        self._submit(work, JobPriority.READ, lambda: done(None), done)
+
+    def _submit(
+        self,
+        work: StorageJob,
+        priority: JobPriority,
+        done: Callable[[], None],
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        def finish(error: BaseException | None) -> None:
+            if priority is JobPriority.WRITE:
+                self._writing = False
+            if self.closed:
+                self._close_log()
+            elif error is None:
+                self.log.on_done(work)
+                done()
+                self._host.touch(self)
+            else:
+                self.log.on_failed(work, error)
+                self._judge_failure(error)
+            if failed is not None and (error is not None or self.closed):
+                failed(error or OSError("the replica went out of service"))
+
+        self._host.submit(Job(self.group_id, priority, work, finish))
+
+    def _judge_failure(self, error: BaseException) -> None:
+        """Space may come back, and a missing file may be retention's doing; anything else is final (RAFT.md §3: a
+        failed fsync is never tried again, because the kernel may hold the page for clean)."""
+        if self.log.failed is not None:
+            self._host.quarantine(self, f"disk: {error}")
+        elif self.log.full and not self.disk_full:
+            self.disk_full = True
+            self._host.emit(DiskFull(self.group_id))
+            self._step_aside()
+
+    def _step_aside(self) -> None:
+        """A leader that cannot write is of no use to its followers: hand over to the one that has most."""
+        raft = self.raft
+        if not raft.is_leader:
+            return
+        followers = [
+            follower
+            for follower in raft.status().followers
+            if follower.recent_active and follower.replica in raft.configuration.voters
+        ]
+        if followers:
+            self.transfer_leadership(
+                max(followers, key=lambda follower: (follower.match, -follower.replica)).replica
+            )
+
+    # --- installing a checkpoint ---
+
+    def install(self, message: InstallCheckpoint, path: str) -> None:
+        """The checkpoint that ``message`` announces is complete, verified and durable at ``path``."""
+        self.advance()
+        self._inbox_path = path
+        self.raft.step(message)
+        self._host.touch(self)
+        self.advance()
+
+    def _install(self, ready: Ready) -> None:
+        """Has the log replaced. Until the state machine has been replaced too, nothing more is taken from the
+        core."""
+        checkpoint = ready.checkpoint
+        ensure(checkpoint is not None and not ready.entries, "a checkpoint comes without entries")
+        self._installing = ready
+        self._committed.clear()
+        if ready.hard_state is not None:
+            self.log.stage(ready.number, ready.hard_state, ())
+        self._unpersisted.append((ready.number, True, ready.persisted_messages))
+        job = self.log.install_checkpoint_job(ready.number, checkpoint, self._inbox_path)  # type: ignore[arg-type]
+        if job is not None:
+            self._writing = True
+            self._submit(job, JobPriority.WRITE, lambda: self._installed(ready))
+
+    def _installed(self, ready: Ready) -> None:
+        self._release(ready.number)
+        self._load_installed(ready)
+
+    def _load_installed(self, ready: Ready) -> None:
+        """The log begins at the checkpoint; the state machine follows."""
+        load = LoadState(self.log)
+
+        def loaded() -> None:
+            checkpoint = ready.checkpoint
+            ensure(checkpoint is not None, "an installation has a checkpoint")
+            self.machine.restore(load.state)
+            self._saved = checkpoint.index  # type: ignore[union-attr]
+            self._installing = None
+            self.raft.on_applied(checkpoint.index)  # type: ignore[union-attr]
+            self.service.advanced()
+            self._serve_barriers()
+            self._host.emit(CheckpointInstalled(self.group_id, checkpoint.index))  # type: ignore[union-attr]
+
+        def failed(error: BaseException) -> None:
+            self._host.quarantine(self, f"an installed checkpoint cannot be read: {error}")
+
+        self._submit_plain(load, loaded, failed)
+
+    def _submit_plain(
+        self, work: Runnable, done: Callable[[], None], failed: Callable[[BaseException], None]
+    ) -> None:
+        """Blocking work that is not the log's own."""
+
+        def finish(error: BaseException | None) -> None:
+            if self.closed:
+                return
+            if error is None:
+                done()
+                self._host.touch(self)
+            else:
+                failed(error)
+
+        self._host.submit(Job(self.group_id, JobPriority.READ, work, finish))
+
+    def close(self) -> None:
+        """Out of service: what waits for a confirmation is refused; the log's files are closed once no write is
+        under way."""
+        if self.closed:
+            return
+        self.closed = True
+        self.fail_barriers()
+        self._close_log()
+
+    def _close_log(self) -> None:
+        if not self._writing:
+            self.log.close()
+
+
+class LoadState:
+    """Reads the newest checkpoint's state; afterwards ``state``."""
+
+    __slots__ = ("_log", "state")
+
+    def __init__(self, log: PartitionLog) -> None:
+        self._log = log
+        self.state = b""
+
+    def run(self) -> None:
+        self.state = self._log.read_checkpoint()
+
+
+def _nothing() -> None:
+    pass

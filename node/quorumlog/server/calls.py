@@ -1,0 +1,87 @@
+"""What every service does alike: deadlines, awaiting the node, and refusing.
+
+A call's own deadline (set by the client's gRPC library) and the request's ``timeout_ms`` say the same thing in two
+places; the smaller counts. The node is given a little less than the deadline leaves, so that its typed answer
+arrives before gRPC gives the caller a bare DEADLINE_EXCEEDED that says nothing about what may be concluded.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc.aio
+import structlog
+
+from quorumlog.replica.failures import Failure, Outcome
+from quorumlog.server.errors import Errors, defect
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from quorumlog.replica.node import Node
+    from quorumlog.server.loop import NodeLoop
+
+log = structlog.get_logger("quorumlog.calls")
+
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+#: The node looks for expired requests once a tick (50 ms), and the answer has to travel.
+_MARGIN_MS = 100
+
+
+class Shell:
+    """What the services stand on: the node's loop and the translation of its failures."""
+
+    def __init__(self, node_loop: NodeLoop, errors: Errors, default_timeout_ms: int) -> None:
+        self.node_loop = node_loop
+        self.errors = errors
+        self._default_timeout_ms = default_timeout_ms
+
+    def timeout_ms(self, context: Context, asked_ms: int = 0) -> int:
+        """How long the node may take over a call that asked for ``asked_ms`` (0: the node's default)."""
+        wanted = asked_ms or self._default_timeout_ms
+        remaining = context.time_remaining()
+        if remaining is None:
+            return wanted
+        left = int(remaining * 1000)
+        return max(1, min(wanted, left - min(_MARGIN_MS, left // 2)))
+
+    async def ask(
+        self,
+        context: Context,
+        request: Callable[[Node, Callable[[T | Failure], None]], object],
+        late: Outcome = Outcome.NOT_DONE,
+    ) -> T:
+        """The node's result; its failure ends the call. ``late``: see ``NodeLoop.ask``."""
+        result = await self.node_loop.ask(request, self._patience(context), late)
+        if isinstance(result, Failure):
+            await self.errors.abort(context, result)
+        return result
+
+    def _patience(self, context: Context) -> float | None:
+        """Requests without a time-out of their own are bounded by the node; only a shorter deadline matters."""
+        remaining = context.time_remaining()
+        return None if remaining is None else self.timeout_ms(context, int(remaining * 1000) or 1) / 1000
+
+
+def guarded(
+    method: Callable[[Any, Any, Context], Awaitable[T]],
+) -> Callable[[Any, Any, Context], Awaitable[T]]:
+    """A defect in a call's handler ends that call with INTERNAL and outcome UNKNOWN, and leaves a trace in the
+    log.
+    """
+
+    @functools.wraps(method)
+    async def call(self: Any, request: Any, context: Context) -> T:
+        try:
+            return await method(self, request, context)
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
+            log.exception("defect in a call", call=method.__qualname__)
+            shell: Shell = self.shell
+            await shell.errors.abort(context, defect(error))
+
+    return call

@@ -1,0 +1,760 @@
+"""One replica's log: what is staged, what is being written, what is durable, and where everything is.
+
+``PartitionLog`` is synchronous and never touches the disk itself (but in ``create``, ``open`` and ``read_checkpoint``, which
+are for start-up). Blocking work is handed out as *jobs*: the owner lets ``job.run()`` happen wherever it pleases and then
+calls ``on_done(job)`` or ``on_failed(job, error)`` in its own thread. At most one write job of a log is in flight; what
+is staged meanwhile joins the next (group commit: ARIES; etcd's and hashicorp's batching).
+
+The log shows the core what is *staged*. What is *durable* is told by write jobs alone: ``job.number`` is the highest
+Ready number that a finished job covers.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass, field, replace
+from posixpath import dirname
+from typing import TYPE_CHECKING
+
+from quorumlog.raft.membership import decode_configuration
+from quorumlog.raft.types import Checkpoint, Compacted, Configuration, Entry, EntryKind, HardState, NotInMemory
+from quorumlog.storage.cache import LogCache, TailCache
+from quorumlog.storage.checkpoint import (
+    CheckpointJob,
+    CheckpointReader,
+    StoredCheckpoint,
+    read_head,
+    read_state,
+    write_checkpoint,
+)
+from quorumlog.storage.errors import CorruptLog, LogExists, LogFailed, OffsetNotStored, SyncFailed, ensure
+from quorumlog.storage.format import (
+    HARD_STATE_RECORD_SIZE,
+    HEADER_SIZE,
+    MAX_BODY_BYTES,
+    SegmentHeader,
+)
+from quorumlog.storage.reading import BatchesJob, IndexJob, ReadJob, Source, TimeJob
+from quorumlog.storage.recovery import INSTALLING_SUFFIX, RecoveredLog, recover
+from quorumlog.storage.segment import BATCH_FACTS, ActiveSegment, Segment, SegmentInfo
+from quorumlog.storage.terms import TermRuns
+from quorumlog.storage.writing import InstallJob, Part, RetainJob, WriteJob, ZeroFillJob
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from quorumlog.storage.files import Files
+
+_DATA = EntryKind.DATA
+_CONFIGURATION = EntryKind.CONFIGURATION
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Job = WriteJob | InstallJob | ReadJob | BatchesJob | TimeJob | CheckpointJob | RetainJob | ZeroFillJob | IndexJob
+
+
+@dataclass(frozen=True, slots=True)
+class LogOptions:
+    """``cache`` is shared by all logs of a node."""
+
+    cache: TailCache = field(default_factory=lambda: TailCache(64 << 20))
+    segment_bytes: int = 64 << 20
+    """A segment that has this size is sealed and a new one begun."""
+    segment_ms: int | None = 7 * 24 * 3_600_000
+    """So is one whose first record is older than the record to come by this much (by the records' own timestamps, as in
+    Kafka's log.roll.ms: the log has no clock). ``PartitionLog.roll`` is for a log that nothing comes to."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRead:
+    """``batches`` cover [offset, ...) as far as they are in memory; if ``on_disk``, none is: ask ``batches_job``."""
+
+    batches: list[bytes]
+    on_disk: bool
+
+
+class PartitionLog:
+    """See the module's docstring. Not thread-safe: one owner calls everything but ``job.run``."""
+
+    __slots__ = (
+        "_active",
+        "_cache",
+        "_checkpoint",
+        "_checkpoints",
+        "_configurations",
+        "_durable_end",
+        "_durable_index",
+        "_epoch",
+        "_files",
+        "_first_index",
+        "_floor",
+        "_hard_state",
+        "_install",
+        "_last_index",
+        "_maintaining",
+        "_new_indexes",
+        "_number",
+        "_options",
+        "_pending",
+        "_reading",
+        "_retry",
+        "_roll",
+        "_segments",
+        "_sequence",
+        "_staged",
+        "_terms",
+        "_wishes",
+        "_writing",
+        "directory",
+        "failed",
+        "full",
+        "group_id",
+        "repaired",
+        "replica_id",
+    )
+
+    def __init__(self, files: Files, directory: str, options: LogOptions, found: RecoveredLog) -> None:
+        ensure(options.segment_bytes >= 1024, "segment_bytes must be at least 1024")
+        self._files = files
+        self._options = options
+        self.directory = directory
+        self.group_id = found.group_id
+        self.replica_id = found.replica_id
+        self.repaired: tuple[str, ...] = tuple(found.repaired)
+        """What recovery cut or did without, in words, for the node's log."""
+        self.failed: BaseException | None = None
+        """The first fatal error; the replica must be retired (RAFT.md §3)."""
+        self.full = False
+        """The disk is full: nothing is acknowledged, everything can be read; see ``resume``."""
+
+        self._hard_state = found.hard_state
+        self._first_index = found.first_index
+        self._last_index = found.last_index
+        self._terms = found.terms
+        self._configurations = found.configurations
+        self._segments = found.segments
+        self._active = found.active
+        self._sequence = found.sequence
+        self._floor = found.floor
+        self._checkpoints = found.checkpoints
+        self._checkpoint = found.checkpoints[0].checkpoint
+
+        self._number = 0
+        self._pending: list[Entry] = []
+        self._staged = False
+        self._roll = False
+        self._install: tuple[int, StoredCheckpoint] | None = None
+        self._writing: WriteJob | None = None
+        self._retry: WriteJob | None = None
+        self._durable_index = found.last_index
+        self._durable_end = found.active.end if found.active else 0
+        self._cache = LogCache(options.cache, found.last_index + 1)
+        self._wishes: dict[int, tuple[int, int]] = {}
+        self._reading: ReadJob | None = None
+        self._epoch = 0
+        self._maintaining = False
+        self._new_indexes: list[IndexJob] = []
+
+    # --- birth and death ---------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        files: Files,
+        directory: str,
+        options: LogOptions,
+        group_id: int,
+        replica_id: int,
+        configuration: Configuration,
+    ) -> PartitionLog:
+        """A new log with a bootstrap checkpoint at index 0, durable when this returns; the parent directory must exist.
+
+        Built under another name and renamed: a directory with its final name holds a whole log. Raises LogExists.
+        """
+        if files.exists(directory):
+            raise LogExists(directory)
+        building = directory + ".creating"
+        files.remove_tree(building)
+        files.mkdir(building)
+        write_checkpoint(files, building, group_id, Checkpoint(0, 0, configuration), b"")
+        size = HEADER_SIZE + HARD_STATE_RECORD_SIZE
+        active = ActiveSegment(building, SegmentHeader(group_id, replica_id, files.unique_id(), 1, 1, 1, 0, size))
+        file = files.open(active.path, "create")
+        try:
+            file.pwritev([active.header.encode(), active.add_hard_state(HardState())], 0)
+            file.fdatasync()
+        finally:
+            file.close()
+        files.fsync_dir(building)
+        files.rename(building, directory)
+        files.fsync_dir(dirname(directory) or ".")
+        return cls.open(files, directory, options, group_id=group_id, replica_id=replica_id)
+
+    @classmethod
+    def open(
+        cls,
+        files: Files,
+        directory: str,
+        options: LogOptions,
+        *,
+        group_id: int | None = None,
+        replica_id: int | None = None,
+    ) -> PartitionLog:
+        """Recovers the log (see ``recovery``). Raises MissingLog, CorruptLog, NewerFormat, WrongReplica, OSError."""
+        expected = None if group_id is None or replica_id is None else (group_id, replica_id)
+        return cls(files, directory, options, recover(files, directory, expected))
+
+    def close(self) -> None:
+        """Closes the file and gives the memory back. No job may be in flight; what is staged is forgotten."""
+        self._cache.clear()
+        if self._active is not None and self._active.file is not None:
+            self._active.file.close()
+            self._active.file = None
+
+    # --- what the core reads (raft.types.Storage) --------------------------------------------------------------
+
+    @property
+    def hard_state(self) -> HardState:
+        return self._hard_state
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint just before the first entry: what a follower that is too far behind receives, so that plain
+        entries bring it everything this log still holds. (``latest_checkpoint`` is the one to restore from.)"""
+        return self._checkpoint
+
+    @property
+    def first_index(self) -> int:
+        return self._first_index
+
+    @property
+    def last_index(self) -> int:
+        return self._last_index
+
+    def term(self, index: int) -> int:
+        ensure(index <= self._last_index, f"the term of entry {index}, beyond the log's end {self._last_index}")
+        return self._terms.term(index)
+
+    def entries(self, low: int, high: int, max_bytes: int) -> tuple[Entry, ...]:
+        if low < self._first_index:
+            raise Compacted(f"entry {low} is below {self._first_index}")
+        ensure(
+            low < high <= self._last_index + 1, f"entries {low} to {high} of a log that ends at {self._last_index}"
+        )
+        found = self._cache.entries(low, high, max_bytes)
+        if not found:
+            self._wishes.setdefault(low, (high, max_bytes))
+            raise NotInMemory(f"entry {low}")
+        return found
+
+    def configurations(self) -> tuple[tuple[int, Configuration], ...]:
+        return tuple(self._configurations)
+
+    # --- staging and writing -----------------------------------------------------------------------------------
+
+    def stage(self, number: int, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
+        """Takes over the durable part of Ready ``number``: it joins the next write job.
+
+        ``entries`` replace whatever the log holds at and above ``entries[0].index``. Raises LogFailed;
+        InvariantViolated if the term or the commit index would go back or a committed entry be replaced.
+        """
+        if self.failed is not None:
+            raise LogFailed(self.directory, self.failed)
+        ensure(number >= self._number, f"Ready {number} after Ready {self._number}")
+        committed = self._hard_state.commit
+        if hard_state is not None:
+            ensure(hard_state.term >= self._hard_state.term, "the term goes back")
+            ensure(hard_state.commit >= committed, "the commit index goes back")
+            self._hard_state = hard_state
+        if entries:
+            first = entries[0].index
+            ensure(
+                committed < first <= self._last_index + 1,
+                f"entry {first} would replace a committed one or leave a gap",
+            )
+            if first <= self._last_index:
+                self._truncate(first)
+            self._append(entries)
+        self._number = number
+        self._staged = True
+
+    def _append(self, entries: Sequence[Entry]) -> None:
+        size = 0
+        expected = self._last_index + 1
+        term_now = self._terms.term(expected - 1)
+        for entry in entries:
+            index, term, kind, data = entry
+            ensure(index == expected, f"entry {index} where {expected} is due")
+            expected += 1
+            length = len(data)
+            ensure(length <= MAX_BODY_BYTES, f"entry {index} has {length} bytes")
+            size += length
+            if term != term_now:
+                self._terms.append(index, term)
+                term_now = term
+            if kind is _DATA:
+                ensure(length >= BATCH_FACTS.size, f"data entry {index} is too short to be a batch")
+            elif kind is _CONFIGURATION:
+                self._configurations.append((index, decode_configuration(data)))
+        ensure(term_now <= self._hard_state.term, "an entry of a term that the hard state has not reached")
+        self._pending += entries
+        self._last_index = expected - 1
+        self._cache.append(entries, size)
+
+    def _truncate(self, index: int) -> None:
+        """What was >= ``index`` is replaced: nothing that was written, is being written or was read vouches for it now."""
+        self._epoch += 1
+        self._terms.truncate(index)
+        self._cache.truncate(index)
+        while self._configurations and self._configurations[-1][0] >= index:
+            self._configurations.pop()
+        if self._pending and index <= self._pending[-1].index:
+            del self._pending[max(index - self._pending[0].index, 0) :]
+        self._set_durable(min(self._durable_index, index - 1))
+        if self._writing is not None:
+            self._writing.durable_index = min(self._writing.durable_index, index - 1)
+        if self._retry is not None:
+            self._retry.durable_index = min(self._retry.durable_index, index - 1)
+        for segment in self._segments:
+            segment.last_index = min(segment.last_index, index - 1)
+        self._last_index = index - 1
+
+    def _set_durable(self, index: int) -> None:
+        self._durable_index = index
+        self._cache.evictable_below = index + 1
+
+    def set_segment_bytes(self, segment_bytes: int) -> None:
+        """Segments are sealed at another size from here on: the topic's settings have changed."""
+        ensure(segment_bytes >= 1024, "segment_bytes must be at least 1024")
+        self._options = replace(self._options, segment_bytes=segment_bytes)
+
+    def roll(self) -> None:
+        """Seals the active segment with the next write job, so that retention may drop it in due time."""
+        if self._active is not None and self._active.last_index >= self._active.first_index:
+            self._roll = self._staged = True
+
+    def write_job(self) -> WriteJob | None:
+        """Everything staged so far, as one job; None if there is nothing, a write is in flight, or the log is full or failed."""
+        if self._writing is not None or self.full or self.failed is not None:
+            return None
+        if self._retry is not None:
+            job, self._retry = self._retry, None
+        elif self._install is not None:
+            job = self._plan_install(*self._install)
+            self._install = None
+        elif self._staged:
+            job = self._plan_write()
+        else:
+            return None
+        self._writing = job
+        return job
+
+    def _recorded_state(self) -> HardState:
+        """The hard state as written: its commit index must not outrun what is durable before the job (see ``format``)."""
+        state = self._hard_state
+        return state if state.commit <= self._durable_index else state._replace(commit=self._durable_index)
+
+    def _plan_write(self) -> WriteJob:
+        options = self._options
+        entries, self._pending = self._pending, []
+        self._staged = False
+        state = self._recorded_state()
+        parts: list[Part] = []
+        active, done = self._active, 0
+        if active is not None and self._must_roll(active, entries):
+            parts.append(self._part(active))
+            self._seal(active, parts[-1], state)
+            active = None
+        self._roll = False
+        while True:
+            if active is None:
+                active = self._begin_segment(entries[done].index if done < len(entries) else self._last_index + 1)
+            part = self._part(active)
+            parts.append(part)
+            part.buffers = [active.add_hard_state(state)]
+            if done < len(entries):
+                done = active.add_entries(entries, done, part.buffers, options.segment_bytes, options.segment_ms)
+            self._finish_part(active, part)
+            if done == len(entries):
+                break
+            self._seal(active, part, state)
+            active = None
+        self._active = active
+        return WriteJob(self._files, self.directory, self._number, self._last_index, parts)
+
+    def _must_roll(self, active: ActiveSegment, entries: list[Entry]) -> bool:
+        if self._roll:
+            return True
+        if not entries:
+            return False
+        # An index below the segment's first would hide entries of earlier segments behind this one's name.
+        return entries[0].index < active.first_index or active.full(
+            entries[0], self._options.segment_bytes, self._options.segment_ms
+        )
+
+    def _begin_segment(self, first_index: int) -> ActiveSegment:
+        self._sequence += 1
+        header = SegmentHeader(
+            self.group_id,
+            self.replica_id,
+            self._files.unique_id(),
+            self._sequence,
+            self._floor,
+            first_index,
+            self._terms.term(first_index - 1),
+            0,
+        )
+        return ActiveSegment(self.directory, header)
+
+    def _part(self, active: ActiveSegment) -> Part:
+        return Part(active.path, active.frontier, active.file, active.end, new=active.records == 0)
+
+    def _finish_part(self, active: ActiveSegment, part: Part) -> None:
+        part.end = active.end
+        if part.new:
+            active.header = active.header._replace(born_size=active.end)
+            part.buffers.insert(0, active.header.encode())
+
+    def _seal(self, active: ActiveSegment, part: Part, state: HardState) -> None:
+        part.seal(*active.add_trailer(state))
+        if part.sealed is not None:
+            self._segments.append(part.sealed)
+            part.sealed.sparse = active.sparse
+            self._new_indexes.append(IndexJob(self._files, part.sealed))
+
+    # --- installing a checkpoint -------------------------------------------------------------------------------
+
+    def install_checkpoint_job(self, number: int, checkpoint: Checkpoint, path: str) -> WriteJob | None:
+        """Replaces the whole log by the checkpoint at ``path`` (from ``CheckpointInbox``), for Ready ``number``.
+
+        The log shows itself replaced at once; what was staged and not yet written is dropped. Returns the job, or None
+        while another write is in flight: ``write_job`` then returns it in its turn. Stage the Ready's hard state before,
+        its entries after. Raises LogFailed, CorruptLog if the file is not that checkpoint.
+        """
+        if self.failed is not None:
+            raise LogFailed(self.directory, self.failed)
+        ensure(path.endswith(INSTALLING_SUFFIX), f"{path} did not come from the inbox")
+        stored = read_head(self._files, path)
+        if stored.checkpoint != checkpoint or stored.group_id != self.group_id:
+            raise CorruptLog(path, 24, f"not checkpoint {checkpoint.index} of group {self.group_id}")
+        ensure(checkpoint.index >= self._hard_state.commit, "an old checkpoint would replace a newer log")
+        self._epoch += 1
+        self._cache.clear()
+        self._pending = []
+        self._wishes.clear()
+        self._terms = TermRuns(checkpoint.index, checkpoint.term)
+        self._configurations = []
+        self._checkpoint = checkpoint
+        self._first_index = checkpoint.index + 1
+        self._last_index = checkpoint.index
+        self._set_durable(0)
+        if self._writing is not None:
+            self._writing.durable_index = 0
+        if self._hard_state.commit < checkpoint.index:
+            self._hard_state = self._hard_state._replace(commit=checkpoint.index)
+        self._number = number
+        self._staged = False
+        self._install = (number, stored)
+        return self.write_job()
+
+    def _plan_install(self, number: int, stored: StoredCheckpoint) -> InstallJob:
+        index = stored.checkpoint.index
+        obsolete = [path for segment in self._segments for path in (segment.path, segment.index_path)]
+        obsolete += [one.path for one in self._checkpoints]
+        if self._active is not None:
+            obsolete.append(self._active.path)
+            if self._active.file is not None:
+                self._active.file.close()
+        self._segments = []
+        self._new_indexes = []
+        self._floor = self._sequence + 1
+        active = self._begin_segment(index + 1)
+        part = self._part(active)
+        state = self._hard_state
+        part.buffers = [active.add_hard_state(state._replace(commit=index))]
+        self._finish_part(active, part)
+        self._active = active
+        return InstallJob(self._files, self.directory, number, index, [part], stored, obsolete)
+
+    # --- completion --------------------------------------------------------------------------------------------
+
+    def on_done(self, job: Job) -> None:
+        """``job.run`` returned."""
+        if isinstance(job, WriteJob):
+            self._on_written(job)
+        elif isinstance(job, ReadJob):
+            self._reading = None
+            if job.missing:
+                self._check_missing(job.low)
+            elif job.epoch == self._epoch and job.low >= self._first_index:
+                # After a truncation the entries read may be the ones that were replaced: the core asks again.
+                self._cache.insert(job.entries)
+        elif isinstance(job, CheckpointJob):
+            self._on_checkpoint(job)
+        elif isinstance(job, ZeroFillJob):
+            self._maintaining = False
+            if self._active is not None and job.path == self._active.path:
+                self._active.allocated = max(self._active.allocated, job.end)
+        elif isinstance(job, IndexJob):
+            self._maintaining = False
+            job.segment.sparse = None
+
+    def _on_written(self, job: WriteJob) -> None:
+        ensure(job is self._writing, "a write job that is not in flight")
+        self._writing = None
+        for part in job.parts:
+            if part.sealed is not None:
+                part.sealed.durable = True
+                if part.file is not None:
+                    part.file.close()
+        active = self._active
+        last = job.parts[-1]
+        if active is not None and last.path == active.path:
+            active.file = last.file
+            self._durable_end = last.end
+        self._set_durable(max(self._durable_index, job.durable_index))
+        if isinstance(job, InstallJob):
+            self._checkpoints = [job.stored]
+
+    def _on_checkpoint(self, job: CheckpointJob) -> None:
+        stored = job.stored
+        index = job.checkpoint.index
+        if stored is not None and index > self._checkpoints[-1].checkpoint.index and index <= self._last_index:
+            self._checkpoints.append(stored)
+
+    def _check_missing(self, index: int) -> None:
+        if index >= self._first_index:
+            self._fail(CorruptLog(self.directory, 0, f"the segment with entry {index} is gone"))
+
+    def on_failed(self, job: Job, error: BaseException) -> None:
+        """``job.run`` raised ``error``. Sets ``full`` or ``failed``, or neither where no harm was done."""
+        out_of_space = isinstance(error, OSError) and not isinstance(error, SyncFailed) and error.errno in _FULL
+        if isinstance(job, WriteJob):
+            ensure(job is self._writing, "a write job that is not in flight")
+            self._writing = None
+            if out_of_space:
+                self.full = True
+                self._retry = job.retry()
+            else:
+                self._fail(error)
+            return
+        if isinstance(job, ReadJob):
+            self._reading = None
+        if isinstance(job, (ZeroFillJob, IndexJob)):
+            self._maintaining = False
+        harmless = out_of_space or isinstance(error, FileNotFoundError)
+        if isinstance(error, (SyncFailed, CorruptLog)) or not (harmless or isinstance(job, IndexJob)):
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self.failed is None:
+            self.failed = error
+
+    def resume(self) -> None:
+        """Space has returned: the write that failed is tried again, in full, as a new job."""
+        self.full = False
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    def read_job(self) -> ReadJob | None:
+        """Loads what ``entries`` wished for. After ``on_done`` of it, ``Raft.on_entries_loaded`` is due."""
+        if self._reading is not None or self.failed is not None:
+            return None
+        while self._wishes:
+            low = next(iter(self._wishes))
+            high, max_bytes = self._wishes.pop(low)
+            high = min(high, self._durable_index + 1)
+            if low < self._first_index or low >= high:
+                continue
+            source = self._source_of_index(low, high)
+            self._reading = ReadJob(
+                self._files, source, low, min(high, source.last_index + 1), max_bytes, self._epoch
+            )
+            return self._reading
+        return None
+
+    def _source_of_index(self, low: int, high: int) -> Source:
+        for segment in self._segments:
+            if segment.first_index <= low <= segment.last_index:
+                return _sealed_source(segment)
+        active = self._active
+        if active is None:
+            raise CorruptLog(self.directory, 0, f"no segment holds entry {low}")
+        return self._active_source(active, active.sparse.by_index(low), active.sparse.by_index(high) + 2)
+
+    def _active_source(self, active: ActiveSegment, start: int, stop: int | None) -> Source:
+        last = min(active.last_index, self._durable_index)
+        return Source(
+            active.path,
+            active.seed,
+            active.header.unique_id,
+            self._durable_end,
+            last,
+            None,
+            active.sparse.slice(max(start, 0), stop),
+        )
+
+    def read_batches(self, offset: int, end_offset: int, max_bytes: int) -> BatchRead:
+        """The stored batches that cover [``offset``, ...), none beginning at or above ``end_offset`` (the caller's committed
+        end), within ``max_bytes`` but never fewer than one. A batch with ``offset`` in its middle comes whole.
+
+        Raises OffsetNotStored below ``start_offset``.
+        """
+        if offset >= end_offset:
+            return BatchRead([], on_disk=False)
+        found = self._cache.batches(offset, end_offset, max_bytes)
+        if found is not None:
+            return BatchRead(found, on_disk=False)
+        start = self.start_offset
+        if start is None or offset < start:
+            raise OffsetNotStored(offset, start)
+        return BatchRead([], on_disk=True)
+
+    def batches_job(self, offset: int, end_offset: int, max_bytes: int) -> BatchesJob:
+        """The same from disk. ``job.missing`` means that retention was faster: OffsetNotStored."""
+        sources = [
+            _sealed_source(segment)
+            for segment in self._segments
+            if segment.end_offset is not None
+            and segment.end_offset > offset
+            and segment.first_offset is not None
+            and segment.first_offset < end_offset
+            and segment.last_index >= segment.first_index
+        ]
+        active = self._active
+        if active is not None and active.end_offset is not None and active.end_offset > offset:
+            sources.append(self._active_source(active, active.sparse.by_offset(offset), None))
+        return BatchesJob(self._files, sources, offset, end_offset, max_bytes)
+
+    def offset_for_time(self, timestamp_ms: int, end_offset: int) -> TimeJob | None:
+        """A job that finds the first batch below ``end_offset`` with a record at or after ``timestamp_ms`` (its
+        ``base_offset``; the caller refines inside the batch). None if no record is that new."""
+        sources = [
+            _sealed_source(segment)
+            for segment in self._segments
+            if segment.first_offset is not None
+            and segment.max_timestamp_ms >= timestamp_ms
+            and segment.last_index >= segment.first_index
+        ]
+        active = self._active
+        if active is not None and active.first_offset is not None and active.max_timestamp_ms >= timestamp_ms:
+            sources.append(self._active_source(active, active.sparse.by_time(timestamp_ms), None))
+        return TimeJob(self._files, sources, timestamp_ms, end_offset) if sources else None
+
+    # --- checkpoints and retention -----------------------------------------------------------------------------
+
+    @property
+    def sealed_boundaries(self) -> tuple[int, ...]:
+        """Last indices of sealed segments, ascending, above the newest checkpoint: where the next ones are due."""
+        newest = self._checkpoints[-1].checkpoint.index
+        found = dict.fromkeys(s.last_index for s in self._segments if s.durable and s.last_index > newest)
+        return tuple(found)
+
+    def checkpoint_job(self, checkpoint: Checkpoint, state: bytes) -> CheckpointJob:
+        """Writes the state machine's ``state`` as of ``checkpoint.index``, a sealed boundary."""
+        index = checkpoint.index
+        ensure(index in self.sealed_boundaries, f"{index} is not a sealed boundary without a checkpoint")
+        ensure(self._terms.term(index) == checkpoint.term, f"checkpoint {index} has another term than the entry")
+        return CheckpointJob(self._files, self.directory, self.group_id, checkpoint, state)
+
+    def latest_checkpoint(self) -> tuple[Checkpoint, CheckpointReader]:
+        """The newest checkpoint: what the state machine is restored from."""
+        stored = self._checkpoints[-1]
+        return stored.checkpoint, CheckpointReader(self._files, stored)
+
+    def checkpoint_reader(self, checkpoint: Checkpoint) -> CheckpointReader | None:
+        """For streaming ``checkpoint`` (of an ``InstallCheckpoint``) to a follower; None if it is gone by now."""
+        for stored in self._checkpoints:
+            if (stored.checkpoint.index, stored.checkpoint.term) == (checkpoint.index, checkpoint.term):
+                return CheckpointReader(self._files, stored)
+        return None
+
+    def read_checkpoint(self) -> bytes:
+        """The newest checkpoint's state, verified. Blocks: for start-up. Raises CorruptLog, OSError."""
+        return read_state(self._files, self._checkpoints[-1])
+
+    def retain_job(self, offset: int) -> RetainJob | None:
+        """Drops the sealed segments at the log's start whose records are all below ``offset`` and whose boundary has a
+        checkpoint; never the active one. None if there are none. The log starts later at once."""
+        drop = self._droppable(offset)
+        if not drop or self._install is not None:
+            return None
+        segments, self._segments = self._segments[:drop], self._segments[drop:]
+        successor = self._segments[0] if self._segments else self._active
+        base = successor.first_index - 1 if successor is not None else self._last_index
+        leftovers = [one.path for one in self._checkpoints if one.checkpoint.index < base]
+        self._checkpoints = [one for one in self._checkpoints if one.checkpoint.index >= base]
+        self._checkpoint = self._checkpoints[0].checkpoint
+        self._first_index = base + 1
+        self._terms.drop_before(base)
+        self._configurations = [pair for pair in self._configurations if pair[0] > base]
+        return RetainJob(self._files, self.directory, segments, leftovers)
+
+    def _droppable(self, offset: int) -> int:
+        """How many segments at the start may go."""
+        boundaries = {stored.checkpoint.index for stored in self._checkpoints}
+        best = 0
+        for number, segment in enumerate(self._segments, 1):
+            if not segment.durable or (segment.end_offset is not None and segment.end_offset > offset):
+                break
+            successor = self._segments[number] if number < len(self._segments) else self._active
+            # Segments that a later one has emptied go with the one before them: the log must begin where a segment does.
+            if successor is not None and successor.first_index - 1 in boundaries:
+                best = number
+        return best
+
+    # --- maintenance -------------------------------------------------------------------------------------------
+
+    def maintenance_job(self) -> IndexJob | ZeroFillJob | None:
+        """Background work that no one waits for; one at a time. Worth asking for after every finished write."""
+        if self._maintaining or self.failed is not None or self.full or self._writing is not None:
+            return None
+        active = self._active
+        job: IndexJob | ZeroFillJob
+        if self._new_indexes:
+            job = self._new_indexes.pop(0)
+        else:
+            wanted = active.zeros_wanted(self._options.segment_bytes) if active is not None else None
+            if active is None or wanted is None:
+                return None
+            job = ZeroFillJob(self._files, active.path, active.frontier, *wanted)
+        self._maintaining = True
+        return job
+
+    # --- description -------------------------------------------------------------------------------------------
+
+    def segments(self) -> tuple[SegmentInfo, ...]:
+        """Ascending; the active segment is the last."""
+        found = [segment.info() for segment in self._segments]
+        if self._active is not None:
+            found.append(self._active.info())
+        return tuple(found)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all segments."""
+        return sum(segment.size for segment in self._segments) + (self._active.info().bytes if self._active else 0)
+
+    @property
+    def start_offset(self) -> int | None:
+        """Offset of the first record stored; None if there is no record."""
+        for segment in self._segments:
+            if segment.first_offset is not None and segment.last_index >= segment.first_index:
+                return segment.first_offset
+        return self._active.first_offset if self._active is not None else None
+
+    @property
+    def durable_index(self) -> int:
+        """Entries up to here are on disk."""
+        return self._durable_index
+
+
+def _sealed_source(segment: Segment) -> Source:
+    return Source(
+        segment.path,
+        segment.seed,
+        segment.unique_id,
+        segment.trailer_position,
+        segment.last_index,
+        segment.index_path,
+        segment.sparse,
+    )
