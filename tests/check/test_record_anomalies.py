@@ -158,6 +158,15 @@ def test_what_is_acknowledged_after_the_final_read_began_need_not_be_in_it() -> 
     assert found(script) == set()
 
 
+def test_a_final_read_need_not_hold_what_was_committed_after_it_though_a_later_one_does() -> None:
+    script = Script()
+    script.sent(0, ["a"], 0)
+    script.final(8, 0, ["a"])
+    script.sent(0, ["b"], 1)
+    script.final(9, 0, ["a", "b"])
+    assert found(script) == set()
+
+
 def reader_history(*reads: tuple[int, list[str]], moved_to: int | None = None) -> Script:
     script = Script()
     script.sent(0, list("abcdef"), 0)

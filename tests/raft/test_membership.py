@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain, combinations, pairwise, product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from quorumlog.raft import (
     encode_configuration,
 )
 from quorumlog.raft.membership import Membership, leave_joint, plan_change
+from quorumlog.raft.quorum import has_quorum
 
 REPLICAS = st.frozensets(st.integers(1, 2**64 - 1), max_size=6)
 
@@ -100,9 +103,6 @@ def test_more_than_that_goes_through_a_joint_configuration() -> None:
 
 def test_every_two_configurations_next_to_each_other_share_a_quorum() -> None:
     """The reason for it all: from old to planned, and from planned to left, no two disjoint quorums."""
-    from itertools import chain, combinations, product
-
-    from quorumlog.raft.quorum import has_quorum
 
     def groups(of: range) -> list[frozenset[int]]:
         return [frozenset(g) for g in chain.from_iterable(combinations(of, n) for n in range(1, len(of) + 1))]
@@ -111,7 +111,7 @@ def test_every_two_configurations_next_to_each_other_share_a_quorum() -> None:
     for old, new in product(everyone, everyone):
         planned = plan_change(Configuration(old), change(*new))
         steps = [Configuration(old), planned] + ([leave_joint(planned)] if planned.joint else [])
-        for before, after in zip(steps, steps[1:], strict=False):
+        for before, after in pairwise(steps):
             for one in everyone:
                 if has_quorum(before, one):
                     assert not has_quorum(after, frozenset(range(1, 5)) - one)

@@ -45,27 +45,37 @@ def test_only_what_is_late_expires() -> None:
 def test_the_first_in_rank_campaigns_before_the_second_can() -> None:
     for seed in range(50):
         first, second = Campaigns(random.Random(seed)), Campaigns(random.Random(seed + 1000))
-        first.plan(9, 1000, 0)
-        second.plan(9, 1000, 1)
-        assert first.next_ms is not None and second.next_ms is not None
+        first.plan(9, 1000, 0, 5)
+        second.plan(9, 1000, 1, 5)
+        assert first.next_ms is not None
+        assert second.next_ms is not None
         assert second.next_ms - first.next_ms > 10, "an election takes less"
 
 
 def test_a_settled_group_does_not_campaign() -> None:
     campaigns = Campaigns(random.Random(1))
-    campaigns.plan(9, 0, 0)
+    campaigns.plan(9, 0, 0, 5)
     campaigns.settled(9)
     assert list(campaigns.due(10_000)) == []
 
 
+def test_a_campaign_planned_before_somebody_else_stood_is_overtaken() -> None:
+    campaigns = Campaigns(random.Random(1))
+    campaigns.plan(9, 0, 1, 5)
+    assert not campaigns.overtaken(9, 5)
+    assert campaigns.overtaken(9, 6)
+    campaigns.plan_again(9, 0, 3, 6)
+    assert not campaigns.overtaken(9, 6), "its own turn, in the term it knows"
+
+
 def test_a_campaign_that_comes_to_nothing_is_given_up_after_some_tries() -> None:
     campaigns, now, tries = Campaigns(random.Random(1)), 0, 0
-    campaigns.plan(9, now, 0)
+    campaigns.plan(9, now, 0, 5)
     while campaigns.next_ms is not None:
         now = campaigns.next_ms
         for group_id in campaigns.due(now):
             tries += 1
-            campaigns.plan_again(group_id, now, 3)
+            campaigns.plan_again(group_id, now, 3, 5)
     assert tries == MAX_TRIES
     assert now < 10 * MAX_TRIES * TURN_MS
 

@@ -100,35 +100,31 @@ def phantom(evidence: Evidence) -> Iterator[Anomaly]:
 
 def lost_write(evidence: Evidence) -> Iterator[Anomaly]:
     """A value that must have committed (it was acknowledged, or read), at or below the highest offset that anybody
-    read, is missing from the complete final read of a fresh client.
+    read, is missing from the complete final read of a fresh client, which began after that was known.
 
     The message says where the hole is, because that names the suspect: a *prefix* is lost by retention or a
     checkpoint, a *postfix* by truncation or a lost tail, the *middle* by neither.
     """
-    highest = max((read.records[-1][0] for read in evidence.all_reads if read.records), default=-1)
-    committed = _committed(evidence)
-    for view in evidence.complete_finals():
-        seen = _values(view)
+    highest = _highest_read(evidence)
+    for view, missing in _missing_from_final_reads(evidence):
         offsets = [offset for read in view for offset, _ in read.records]
         low, high = (offsets[0], offsets[-1]) if offsets else (evidence.log_start, -1)
-        for claim in committed:
-            if evidence.log_start <= claim.offset <= highest and claim.value not in seen:
+        last = view[-1].operation
+        for claim in missing:
+            if claim.offset <= highest:
                 where = "postfix" if claim.offset > high else "prefix" if claim.offset < low else "middle"
-                node = view[-1].operation.completed.node if view[-1].operation.completed else None
+                node = last.completed.node if last.completed else None
                 message = f"{claim.value!r} at offset {claim.offset} is lost ({where}); read from node {node}"
-                yield _anomaly(AnomalyKind.LOST_WRITE, evidence, message, claim.operation, view[-1].operation)
+                yield _anomaly(AnomalyKind.LOST_WRITE, evidence, message, claim.operation, last)
 
 
 def unseen(evidence: Evidence) -> Iterator[Anomaly]:
     """A value was acknowledged above everything that anybody ever read, and the complete final read of a fresh
     client, which began after the acknowledgement, still lacks it."""
-    highest = max((read.records[-1][0] for read in evidence.all_reads if read.records), default=-1)
-    for view in evidence.complete_finals():
-        seen = _values(view)
-        began = view[-1].invoked
-        for claim in _committed(evidence):
-            acknowledged_before = claim.operation.returned < began
-            if claim.offset > highest and acknowledged_before and claim.value not in seen:
+    highest = _highest_read(evidence)
+    for view, missing in _missing_from_final_reads(evidence):
+        for claim in missing:
+            if claim.offset > highest:
                 message = f"{claim.value!r}, acknowledged at offset {claim.offset}, is never seen"
                 yield _anomaly(AnomalyKind.UNSEEN, evidence, message, claim.operation, view[-1].operation)
 
@@ -205,13 +201,30 @@ def _anomaly(kind: AnomalyKind, evidence: Evidence, message: str, *witness: Oper
     return Anomaly(kind, evidence.key, message, ordered)
 
 
-def _values(reads: list[Read]) -> set[Value]:
-    return {value for read in reads for _, value in read.records}
+def _highest_read(evidence: Evidence) -> int:
+    return max((read.records[-1][0] for read in evidence.all_reads if read.records), default=-1)
 
 
-def _committed(evidence: Evidence) -> list[Claim]:
-    """What must have committed: everything acknowledged, and everything that anybody read."""
-    return list(_once_per_value(evidence.claims()))
+def _missing_from_final_reads(evidence: Evidence) -> Iterator[tuple[list[Read], list[Claim]]]:
+    """Each complete final read, with the claims made before it began whose value it lacks; those below the log's start
+    are excused where the partition has retention."""
+    first: dict[Value, Claim] = {}
+    for claim in evidence.claims():
+        earlier = first.get(claim.value)
+        if earlier is None or claim.operation.returned < earlier.operation.returned:
+            first[claim.value] = claim
+    log_start = evidence.log_start
+    for view in evidence.complete_finals():
+        seen = {value for read in view for _, value in read.records}
+        began = view[0].invoked
+        yield (
+            view,
+            [
+                claim
+                for claim in first.values()
+                if claim.offset >= log_start and claim.operation.returned < began and claim.value not in seen
+            ],
+        )
 
 
 def _once_per_value(claims: Iterator[Claim]) -> Iterator[Claim]:

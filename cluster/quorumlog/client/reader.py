@@ -118,13 +118,16 @@ class Reader:
             self._ready.append(subscription)
         self._changed.set()
 
-    async def batches(self) -> AsyncIterator[list[Record]]:
-        """Lists of records, each of one partition and never empty, partitions in turn."""
+    async def next_batch(self) -> list[Record] | None:
+        """The next records of one partition, partitions in turn; None when all of them have been read to their end.
+
+        Raises what reading can end with; called again, it reads on where that is possible.
+        """
         await self.open()
         rest = list(self._current)
         if rest:
-            yield rest
-        while True:
+            return rest
+        while not self._closed:
             if self._ready:
                 subscription = self._ready.popleft()
                 try:
@@ -133,14 +136,18 @@ class Reader:
                     if subscription.waiting:
                         self._ready.append(subscription)
                 if records:
-                    yield records
+                    return records
             elif all(each.finished for each in self._subscriptions.values()):
-                return
+                return None
             else:
                 self._changed.clear()
                 await self._changed.wait()
-                if self._closed:
-                    raise Closed("the reader is closed")
+        raise Closed("the reader is closed")
+
+    async def batches(self) -> AsyncIterator[list[Record]]:
+        """Lists of records, each of one partition and never empty, partitions in turn."""
+        while (batch := await self.next_batch()) is not None:
+            yield batch
 
     async def __aiter__(self) -> AsyncIterator[Record]:
         for record in self._current:

@@ -40,7 +40,7 @@ def consume(
         typer.Option(
             callback=_checked_start,
             metavar="SPEC",
-            help="Where to begin: earliest, latest, offset:N, begin+K, end-K, time:T (ISO 8601 or ms), age:D (1h30m).",
+            help="Where to begin: earliest, latest, offset:N, begin+K, end-K, time:T (ISO 8601, ms), age:D (90s).",
         ),
     ] = "earliest",
     max_records: Annotated[

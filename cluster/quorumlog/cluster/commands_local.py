@@ -87,8 +87,8 @@ STATE_STYLES = {"serving": "green", "starting": "yellow", "paused": "yellow", "d
 
 
 def status_table(statuses: list[NodeStatus]) -> Table:
-    # All listeners are on one host: ports are enough for what only nodes and monitors dial, and 80 columns suffice.
-    numbers = ("peers", "metrics", "pid", "leads", "up", "cpu", "memory")
+    # All listeners are on one host: a port is enough for what only monitors dial, and 80 columns for it all.
+    numbers = ("metrics", "pid", "leads", "up", "cpu", "memory")
     shown = table("node", "state", "clients", *numbers, right=numbers)
     for s in statuses:
         alive = s.pid is not None
@@ -96,7 +96,6 @@ def status_table(statuses: list[NodeStatus]) -> Table:
             str(s.layout.node_id),
             Text(s.state, style=STATE_STYLES[s.state]),
             s.layout.client_address,
-            f":{port_of(s.layout.peer_address)}",
             f":{port_of(s.layout.metrics_address)}",
             str(s.pid) if alive else "–",
             str(s.leads) if alive and s.leads is not None else "–",

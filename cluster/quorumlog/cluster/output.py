@@ -44,9 +44,11 @@ def _as_json(value: Any) -> object:
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
     """An empty table; ``right`` names the columns of numbers."""
-    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(
+            column, justify="right" if column in right else "left", no_wrap=column in right, overflow="fold"
+        )
     return made
 
 

@@ -172,7 +172,7 @@ class Mesh:
             if leader is not None and node_of(leader) == peer:
                 replica.raft.leader_lost()
                 self._touch(replica)
-                self.campaigns.plan(replica.group_id, now_ms, self._rank(replica))
+                self.campaigns.plan(replica.group_id, now_ms, self._rank(replica), replica.raft.term)
 
     def _plan_leaderless(self, now_ms: int) -> None:
         for replica in self._replicas.values():
@@ -181,7 +181,7 @@ class Mesh:
     def plan(self, replica: Replica, now_ms: int) -> None:
         """A replica that knows no leader shall not wait for a time-out to look for one."""
         if replica.raft.leader is None:
-            self.campaigns.plan(replica.group_id, now_ms, self._rank(replica))
+            self.campaigns.plan(replica.group_id, now_ms, self._rank(replica), replica.raft.term)
 
     def _rank(self, replica: Replica) -> int:
         """This node's turn among the group's nodes that are heard, the preferred replica first."""
@@ -197,9 +197,12 @@ class Mesh:
             if replica is None or replica.raft.leader is not None:
                 self.campaigns.settled(group_id)
                 continue
-            replica.raft.campaign()
-            self._touch(replica)
-            self.campaigns.plan_again(group_id, now_ms, len(replica.raft.configuration.voters))
+            term = replica.raft.term
+            if not self.campaigns.overtaken(group_id, term):
+                replica.raft.campaign()
+                self._touch(replica)
+                term += 1  # its own election, if the pre-vote succeeds
+            self.campaigns.plan_again(group_id, now_ms, len(replica.raft.configuration.voters), term)
 
     # --- questions ---
 

@@ -480,9 +480,12 @@ def first_at_or_after(batch: bytes, timestamp_ms: int) -> int:
 
 
 def _out_of_sequence(refusal: OutOfSequence) -> Failure:
+    """A batch from before what is remembered was appended once, in whole or in part; only a gap is certain not to
+    be there."""
     return Failure(
         Reason.OUT_OF_SEQUENCE,
         str(refusal),
+        Outcome.UNKNOWN if refusal.before_remembered else Outcome.NOT_DONE,
         fields={"expected_sequence": str(refusal.expected_sequence), "base_sequence": str(refusal.base_sequence)},
     )
 

@@ -99,7 +99,7 @@ class Replica:
         "_inbox_path",
         "_installing",
         "_leader",
-        "_leading",
+        "_leading_term",
         "_saved",
         "_unpersisted",
         "_writing",
@@ -152,7 +152,7 @@ class Replica:
         self.inbox = inbox
         self._inbox_path = ""
         self._installing: Ready | None = None
-        self._leading = False
+        self._leading_term = 0
         self.touched = False
         self.closed = False
         self.disk_full = False
@@ -335,7 +335,7 @@ class Replica:
     @property
     def leading(self) -> bool:
         """The service was told that it leads, and has not been told otherwise."""
-        return self._leading
+        return self._leading_term != 0
 
     def _notice_leadership(self) -> None:
         raft = self.raft
@@ -344,12 +344,14 @@ class Replica:
             self._leader = leader
             if leader is None:
                 self.leaderless_since_ms = self._host.now_ms()
-        if self._leading and not raft.is_leader:
-            self._leading = False
-            self._host.emit(LeadershipLost(self.group_id, raft.term))
+        # By term, not by role: leadership lost and won again within one round is another leadership, and what waits
+        # from the first must not be answered by the second.
+        if self._leading_term and (not raft.is_leader or raft.term != self._leading_term):
+            self._host.emit(LeadershipLost(self.group_id, self._leading_term))
+            self._leading_term = 0
             self.service.deposed()
-        if not self._leading and raft.can_serve:
-            self._leading = True
+        if not self._leading_term and raft.can_serve:
+            self._leading_term = raft.term
             self._host.emit(LeaderElected(self.group_id, raft.term))
             self.service.leading()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path  # noqa: TC003 - Typer reads the annotations at run time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -42,7 +42,8 @@ def run(
     over the environment, and that over the file. Exit codes: 0 stopped when told to, 1 cannot start, 2 wrong
     configuration.
     """
-    # Peers that come and go are ours to report; gRPC's own lines about them say nothing more. It reads this at import.
+    # Peers that come and go are ours to report; gRPC's own lines about them say nothing more. It reads this at
+    # import.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     # Here and not above: `quorumlog --help` imports this module, and gRPC takes a quarter of a second.
     from quorumlog.server.config import ConfigError, load

@@ -358,7 +358,9 @@ def _decoded_chunk(wire: pb.CheckpointChunk) -> CheckpointChunk:
 
 
 def _decoded_result(wire: pb.CheckpointResult) -> CheckpointResult:
-    return CheckpointResult(wire.group_id, wire.sender, wire.to, wire.term, wire.index, wire.installed, wire.position)
+    return CheckpointResult(
+        wire.group_id, wire.sender, wire.to, wire.term, wire.index, wire.installed, wire.position
+    )
 
 
 def _decoded_replacement(wire: pb.ReplaceReplica) -> ReplaceReplica:

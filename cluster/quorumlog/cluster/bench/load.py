@@ -42,7 +42,7 @@ async def settle(deliveries: Sequence[Delivery], first_number: int, into: Sent) 
 
 
 async def flood(producer: Producer, topic: str, value_bytes: int, seconds: float) -> Sent:
-    """Numbered records of ``value_bytes``, as fast as the producer takes them, for ``seconds``; then all awaited."""
+    """Records of ``value_bytes``, as fast as the producer takes them for ``seconds``, then all awaited."""
     await producer.prepare(topic)
     padding = padding_for(value_bytes)
     deliveries: list[Delivery] = []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def describe(directory: Path) -> dict[str, object]:
-    """Cores this process may use, processor, kernel, memory, Python, the file system under ``directory``, and when."""
+    """Usable cores, processor, kernel, memory, Python, the file system under ``directory``, and when."""
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cores": len(os.sched_getaffinity(0)),

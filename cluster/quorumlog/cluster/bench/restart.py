@@ -1,4 +1,4 @@
-"""Restart: every node SIGKILLed at once under load, and how long until the cluster serves again after its restart."""
+"""Restart: every node SIGKILLed at once under load, and how long until the cluster serves again once restarted."""
 
 from __future__ import annotations
 
