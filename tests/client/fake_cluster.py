@@ -1,8 +1,8 @@
 """FakeCluster: a small, honest cluster in memory, behind real gRPC servers, that misbehaves exactly as told.
 
-Every node is a real ``grpc.aio`` server on a port of its own; what would be replicated is one shared state. Appends are
-validated, de-duplicated and numbered by the rules of the real thing, so that a client cannot get away with
-anything here that it would not get away with there. Elections are commands of the test.
+Every node is a real ``grpc.aio`` server on a port of its own; what would be replicated is one shared state.
+Appends are validated, de-duplicated and numbered by the rules of the real thing, so that a client cannot get
+away with anything here that it would not get away with there. Elections are commands of the test.
 """
 
 from __future__ import annotations
@@ -264,8 +264,8 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
         raise AssertionError("abort returns never")
 
     async def _hang(self) -> None:
-        while self.hung:
-            await asyncio.sleep(3600)
+        if self.hung:
+            await asyncio.get_running_loop().create_future()
 
     def _led(self, topic: str, number: int) -> FakePartition:
         partition = self.cluster.partition(topic, number)
@@ -281,7 +281,7 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
 
     # ---- Log
 
-    async def AppendStream(  # type: ignore[override]
+    async def AppendStream(
         self, requests: AsyncIterator[log_pb2.AppendStreamRequest], context: Any
     ) -> AsyncIterator[log_pb2.AppendStreamResponse]:
         async for request in requests:
@@ -321,7 +321,7 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
                 response.error.CopyFrom(refusal.detail)
             yield response
 
-    async def Subscribe(  # type: ignore[override]
+    async def Subscribe(
         self, request: log_pb2.SubscribeRequest, context: Any
     ) -> AsyncIterator[log_pb2.ReadResponse]:
         offset = request.offset
@@ -349,13 +349,11 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
                         continue
                     except TimeoutError:
                         pass
-                yield log_pb2.ReadResponse(
-                    batches=batches, start_offset=partition.start, end_offset=partition.end
-                )
+                yield log_pb2.ReadResponse(batches=batches, start_offset=partition.start, end_offset=partition.end)
         except Refusal as refusal:
             await self._abort(context, refusal)
 
-    async def ListOffsets(self, request: log_pb2.ListOffsetsRequest, context: Any) -> log_pb2.ListOffsetsResponse:  # type: ignore[override]
+    async def ListOffsets(self, request: log_pb2.ListOffsetsRequest, context: Any) -> log_pb2.ListOffsetsResponse:
         await self._hang()
         try:
             partition = self._led(request.topic, request.partition)
@@ -371,11 +369,11 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
                 if record.timestamp_ms >= request.timestamp_ms
             )
             offset = next(later, partition.end)
-        return log_pb2.ListOffsetsResponse(
-            offset=offset, start_offset=partition.start, end_offset=partition.end
-        )
+        return log_pb2.ListOffsetsResponse(offset=offset, start_offset=partition.start, end_offset=partition.end)
 
-    async def OpenProducer(self, request: log_pb2.OpenProducerRequest, context: Any) -> log_pb2.OpenProducerResponse:  # type: ignore[override]
+    async def OpenProducer(
+        self, request: log_pb2.OpenProducerRequest, context: Any
+    ) -> log_pb2.OpenProducerResponse:
         await self._hang()
         try:
             self._controls()
@@ -392,7 +390,7 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
 
     # ---- Metadata and Admin
 
-    async def GetMetadata(  # type: ignore[override]
+    async def GetMetadata(
         self, request: metadata_pb2.GetMetadataRequest, context: Any
     ) -> metadata_pb2.GetMetadataResponse:
         await self._hang()
@@ -405,9 +403,7 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
                 for node in cluster.nodes.values()
             ],
             topics=[
-                self._info(name)
-                for name in sorted(cluster.topics)
-                if not request.topics or name in request.topics
+                self._info(name) for name in sorted(cluster.topics) if not request.topics or name in request.topics
             ],
             controller_node_id=cluster.controller,
         )
@@ -430,7 +426,9 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
             ],
         )
 
-    async def CreateTopic(self, request: admin_pb2.CreateTopicRequest, context: Any) -> admin_pb2.CreateTopicResponse:  # type: ignore[override]
+    async def CreateTopic(
+        self, request: admin_pb2.CreateTopicRequest, context: Any
+    ) -> admin_pb2.CreateTopicResponse:
         await self._hang()
         try:
             self._controls()
@@ -443,7 +441,7 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
             await self._abort(context, refusal)
         return admin_pb2.CreateTopicResponse(topic=self._info(request.name), existed=known is not None)
 
-    async def AlterTopic(self, request: admin_pb2.AlterTopicRequest, context: Any) -> admin_pb2.AlterTopicResponse:  # type: ignore[override]
+    async def AlterTopic(self, request: admin_pb2.AlterTopicRequest, context: Any) -> admin_pb2.AlterTopicResponse:
         try:
             self._controls()
             self.cluster.partition(request.name)
@@ -455,7 +453,9 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
                 setattr(config, name, getattr(request, name))
         return admin_pb2.AlterTopicResponse(topic=self._info(request.name))
 
-    async def DeleteTopic(self, request: admin_pb2.DeleteTopicRequest, context: Any) -> admin_pb2.DeleteTopicResponse:  # type: ignore[override]
+    async def DeleteTopic(
+        self, request: admin_pb2.DeleteTopicRequest, context: Any
+    ) -> admin_pb2.DeleteTopicResponse:
         try:
             self._controls()
             self.cluster.partition(request.name)
@@ -467,7 +467,9 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
             await context.abort(grpc.StatusCode.UNAVAILABLE, "broken as told")
         return admin_pb2.DeleteTopicResponse()
 
-    async def DescribeNode(self, request: admin_pb2.DescribeNodeRequest, context: Any) -> admin_pb2.DescribeNodeResponse:  # type: ignore[override]
+    async def DescribeNode(
+        self, request: admin_pb2.DescribeNodeRequest, context: Any
+    ) -> admin_pb2.DescribeNodeResponse:
         return admin_pb2.DescribeNodeResponse(
             node_id=self.node_id,
             cluster_id="fake",
@@ -488,7 +490,7 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
             links=[admin_pb2.LinkInfo(node_id=other, up=True) for other in self.cluster.nodes],
         )
 
-    async def TransferLeadership(  # type: ignore[override]
+    async def TransferLeadership(
         self, request: admin_pb2.TransferLeadershipRequest, context: Any
     ) -> admin_pb2.TransferLeadershipResponse:
         try:

@@ -1,8 +1,8 @@
-"""A world for the sender without a network: streams that keep their order until they break, nodes that append, refuse,
-fall silent or do late what nobody waits for any more, and a log that shows what really happened.
+"""A world for the sender without a network: streams that keep their order until they break, nodes that append,
+refuse, fall silent or do late what nobody waits for any more, and a log that shows what really happened.
 
-The node's rules for sequences are the documented ones: a batch is appended right after its predecessor, a repeat of one
-of the last 8 is answered with its offset, a new session begins at 0, everything else is OUT_OF_SEQUENCE.
+The node's rules for sequences are the documented ones: a batch is appended right after its predecessor, a repeat
+of one of the last 8 is answered with its offset, a new session begins at 0, everything else is OUT_OF_SEQUENCE.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ class World:
         self.router.learn(ClusterView(ADDRESSES, {"t": TopicView(1, 1 << 20, views)}, 1))
 
     def forget_sessions(self, partition: int) -> None:
-        """The node forgets its producers; not while a session's first batch is unsettled, because that would be taken
-        for new (which a real node prevents by remembering many more producers than there are)."""
+        """The node forgets its producers; not while a session's first batch is unsettled, because that would be
+        taken for new (which a real node prevents by remembering many more producers than there are)."""
         batches = list(self.accumulator.unsettled())
         limbo = [validate(data, 1 << 20).base_sequence for number, data in self.limbo if number == partition]
         first = [each for each in batches if each.session is not None and each.base_sequence == 0]

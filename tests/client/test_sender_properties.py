@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from client.sender_world import ADDRESSES, PARTITIONS, World
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from client.sender_world import ADDRESSES, PARTITIONS, World
 from quorumlog.client.errors import Reason
 
 PARTITION = st.integers(0, PARTITIONS - 1)

@@ -194,9 +194,10 @@ class Transcript:
     def do_state(self, *replicas: str) -> Iterable[str]:
         for replica in replicas:
             s = self.member(replica).raft.status()
+            quiet = " quiet" if s.quiet else ""
             yield (
                 f"{replica}: {s.role.value} term {s.term} vote {s.vote or '-'} leader {s.leader or '-'}"
-                f" last {s.last_index} durable {s.durable} commit {s.commit} applied {s.applied}{' quiet' if s.quiet else ''}"
+                f" last {s.last_index} durable {s.durable} commit {s.commit} applied {s.applied}{quiet}"
                 f" {told_configuration(s.configuration)}"
             )
 
@@ -272,7 +273,8 @@ def told(message: Message) -> str:
             return f"{'pre-vote' if message.pre else 'vote'} {'granted' if message.granted else 'refused'} {head}"
         case AppendRequest():
             news = ", ".join(told_entry(entry) for entry in message.entries) or "nothing"
-            return f"append {head} behind {message.previous_index}/{message.previous_term} commit {message.commit}: {news}"
+            place = f"{message.previous_index}/{message.previous_term}"
+            return f"append {head} behind {place} commit {message.commit}: {news}"
         case AppendResponse(success=True):
             return f"holds {head} up to {message.index}"
         case AppendResponse():

@@ -45,7 +45,7 @@ class NodeConfig:
     tick_ms: int = 50
     election_ticks: int = 16
     """A follower campaigns after one to two times this many ticks without its leader (0.8 to 1.6 s)."""
-    heartbeat_ticks: int = 3
+    heartbeat_ticks: int = 4
     append_timeout_ms: int = 1500
     """For requests that bring no deadline of their own."""
     max_in_flight_bytes: int = 256 * MIB

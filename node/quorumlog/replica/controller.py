@@ -78,6 +78,7 @@ class ControllerService:
             done(result if isinstance(result, Failure) else _as_failure(result) or result)
 
         self._proposals.add(index, self._now_ms() + timeout_ms, settled)
+        self._replica.watch()
 
     def confirm(self, timeout_ms: int, done: Callable[[bool], None]) -> None:
         """Calls back once this node has applied all that the controller had committed; False if it cannot know."""

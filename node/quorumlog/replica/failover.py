@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-#: Between the turns of two ranks: more than an election takes on a busy machine (two fsyncs and two round trips; 15 ms
-#: on an idle one). The first in rank does not wait, so a longer turn costs only where it cannot win.
+#: Between the turns of two ranks: more than an election takes on a busy machine (two fsyncs and two round trips;
+#: 15 ms on an idle one). The first in rank does not wait, so a longer turn costs only where it cannot win.
 TURN_MS = 40
 JITTER_MS = 10
 MAX_TRIES = 12

@@ -8,7 +8,7 @@ state that lags (after a restart, say) knows nothing of younger groups, and must
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from quorumlog.machine import ControllerMachine, DesiredGroup, PartitionMachine, TopicConfig
 from quorumlog.raft import Raft, RaftConfig
@@ -34,17 +34,6 @@ if TYPE_CHECKING:
 _CONTROLLER_SEGMENT_BYTES = 1 << 20
 #: Settings of a partition whose topic this node has yet to hear of: it only follows until then.
 _UNBOUND = TopicConfig().with_defaults(1)
-
-
-class Service(Protocol):
-    """What every group's service can do beyond serving."""
-
-    @property
-    def waiting(self) -> int: ...
-
-    def tick(self, now_ms: int) -> None: ...
-
-    def close(self, failure: Failure) -> None: ...
 
 
 class _Work:
@@ -286,16 +275,6 @@ class Groups:
         return self._damaged.get(group_id, "")
 
     # --- all of them ---
-
-    def expire(self, now_ms: int) -> None:
-        """Ends what has waited too long."""
-        for replica in self.replicas.values():
-            replica.expire_barriers(now_ms)
-        for service in self.partitions.values():
-            if service.waiting:
-                service.tick(now_ms)
-        if self.controller is not None:
-            self.controller.tick(now_ms)
 
     def close_all(self, failure: Failure) -> None:
         for service in self.partitions.values():

@@ -87,6 +87,7 @@ class Node:
         self._replicas: dict[int, Replica] = {}
         self._touched: list[Replica] = []
         self._awake: dict[int, Replica] = {}
+        self._watched: dict[int, Replica] = {}
         self._jobs: list[Job] = []
         self._ticks = 0
         self._stopping = False
@@ -151,6 +152,9 @@ class Node:
     def submit(self, job: Job) -> None:
         self._jobs.append(job)
 
+    def watch(self, replica: Replica) -> None:
+        self._watched[replica.group_id] = replica
+
     def opened(self, replica: Replica) -> None:
         self.emit(ReplicaOpened(replica.group_id, replica.log.last_index))
         self._mesh.plan(replica, self._clock.now_ms())
@@ -180,7 +184,9 @@ class Node:
             else:
                 replica.idle_ticks = 0
         if self._ticks % _EXPIRE_EVERY_TICKS == 0:
-            self._groups.expire(now_ms)
+            for replica in tuple(self._watched.values()):
+                if replica.closed or not replica.expire(now_ms):
+                    del self._watched[replica.group_id]
             self._transfers.expire(now_ms)
         self._care.tick(self._ticks, now_ms)
 

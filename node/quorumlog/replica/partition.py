@@ -135,9 +135,13 @@ class PartitionService:
         if replica.leading:
             self._append_now(batch, deadline_ms, done)
         elif replica.raft.is_leader and len(self._held) < MAX_HELD:
-            self._held.append(HeldAppend(batch, deadline_ms, done))
+            self._hold(batch, deadline_ms, done)
         else:
             done(self.not_leader())
+
+    def _hold(self, batch: bytes, deadline_ms: int, done: Done[Appended]) -> None:
+        self._held.append(HeldAppend(batch, deadline_ms, done))
+        self._replica.watch()
 
     def _append_now(self, batch: bytes, deadline_ms: int, done: Done[Appended]) -> None:
         replica = self._replica
@@ -189,7 +193,7 @@ class PartitionService:
             if isinstance(error, Overloaded):
                 done(_overloaded("too many bytes of this partition are not yet committed"))
             elif isinstance(error, Transferring):
-                self._held.append(HeldAppend(batch, deadline_ms, done))
+                self._hold(batch, deadline_ms, done)
             else:
                 done(self.not_leader())
             return
@@ -207,6 +211,7 @@ class PartitionService:
                 done(Failure(Reason.INTERNAL, f"unexpected result {result!r}", Outcome.UNKNOWN))
 
         self._proposals.add(index, deadline_ms, settled)
+        self._replica.watch()
 
     # --- read ---
 
@@ -225,6 +230,7 @@ class PartitionService:
         else:
             waiter = ReadWaiter(offset, max_bytes, self._now_ms() + max_wait_ms, done)
             self._waiters.append(waiter)
+            self._replica.watch()
             return lambda: self._cancel(waiter)
         return _nothing
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quorumlog.machine import StateMachine
+    from quorumlog.replica.failures import Failure
     from quorumlog.storage import CheckpointInbox, PartitionLog
     from quorumlog.storage.log import Job as StorageJob
 
@@ -60,6 +61,9 @@ class Host(Protocol):
 
     def emit(self, event: Event) -> None: ...
 
+    def watch(self, replica: Replica) -> None:
+        """Something waits for the replica until a deadline: have its deadlines looked at until nothing does."""
+
     def opened(self, replica: Replica) -> None:
         """The replica is in the node's table and takes part from here on."""
 
@@ -73,6 +77,16 @@ class Service(Protocol):
     @property
     def start_offset(self) -> int:
         """Records below it are not wanted any more."""
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for something."""
+
+    def tick(self, now_ms: int) -> None:
+        """Ends what has waited too long."""
+
+    def close(self, failure: Failure) -> None:
+        """The replica goes out of service: what waits is told so."""
 
     def applied(self, entry: Entry, result: object) -> None:
         """``entry`` was applied; ``result`` is the state machine's answer."""
@@ -182,6 +196,7 @@ class Replica:
             return
         self._barriers[context] = (deadline_ms, done)
         self._host.touch(self)
+        self._host.watch(self)
 
     def transfer_leadership(self, to: ReplicaId) -> bool:
         """Begins to hand the group over; False if it cannot."""
@@ -322,13 +337,19 @@ class Replica:
         for _, done in waiting:
             done(False)
 
-    def expire_barriers(self, now_ms: int) -> None:
-        """Gives up the reads that nobody confirmed in time: a forwarded request or its answer may have been
-        lost."""
+    def watch(self) -> None:
+        """The service has taken on something with a deadline."""
+        self._host.watch(self)
+
+    def expire(self, now_ms: int) -> bool:
+        """Ends what has waited too long; whether anything still waits. A read may wait in vain because a forwarded
+        request or its answer was lost."""
+        self.service.tick(now_ms)
         if self._barriers:
             late = [context for context, (deadline_ms, _) in self._barriers.items() if deadline_ms <= now_ms]
             for context in late:
                 self._settle_barrier(context, None)
+        return bool(self._barriers or self.service.waiting)
 
     # --- leadership ---
 

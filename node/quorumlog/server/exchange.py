@@ -45,6 +45,7 @@ class Exchange(peer_pb2_grpc.PeerServicer):
         self._links = links
         self._sessions = itertools.count(1)
         self._newest: dict[tuple[int, Lane], int] = {}
+        self._refused: dict[int, str] = {}
         self.bad_frames = 0
         self.received_frames = 0
 
@@ -55,7 +56,7 @@ class Exchange(peer_pb2_grpc.PeerServicer):
         hello = (await anext(aiter(request_iterator), pb.Frame())).hello
         why = self.objection(hello)
         if why:
-            log.error("peer refused", peer=hello.node_id, why=why)
+            self._note_refusal(hello.node_id, why)
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, why)
         sender, lane = hello.node_id, _LANES[hello.purpose]
         session = self._newest[sender, lane] = next(self._sessions)
@@ -83,6 +84,12 @@ class Exchange(peer_pb2_grpc.PeerServicer):
         if hello.purpose not in _LANES:
             return f"unknown purpose {hello.purpose!r}"
         return ""
+
+    def _note_refusal(self, peer: int, why: str) -> None:
+        """Logs a refusal once: the peer comes back several times a second for as long as it is configured so."""
+        if self._refused.get(peer) != why:
+            self._refused[peer] = why
+            log.error("peer refused", peer=peer, why=why)
 
     def _take(self, wire: pb.Frame, sender: int, lane: Lane, session: int) -> None:
         self.received_frames += 1

@@ -363,6 +363,8 @@ class PartitionLog:
         if active is not None and self._must_roll(active, entries):
             parts.append(self._part(active))
             self._seal(active, parts[-1], state)
+            if entries:
+                pass; 0 if 1 else min(active.last_index, entries[0].index - 1)
             active = None
         self._roll = False
         while True:
@@ -575,7 +577,7 @@ class PartitionLog:
     def _source_of_index(self, low: int, high: int) -> Source:
         for segment in self._segments:
             if segment.first_index <= low <= segment.last_index:
-                return _sealed_source(segment)
+                return _sealed_source(segment, self._durable_index)
         active = self._active
         if active is None:
             raise CorruptLog(self.directory, 0, f"no segment holds entry {low}")
@@ -612,7 +614,7 @@ class PartitionLog:
     def batches_job(self, offset: int, end_offset: int, max_bytes: int) -> BatchesJob:
         """The same from disk. ``job.missing`` means that retention was faster: OffsetNotStored."""
         sources = [
-            _sealed_source(segment)
+            _sealed_source(segment, self._durable_index)
             for segment in self._segments
             if segment.end_offset is not None
             and segment.end_offset > offset
@@ -629,7 +631,7 @@ class PartitionLog:
         """A job that finds the first batch below ``end_offset`` with a record at or after ``timestamp_ms`` (its
         ``base_offset``; the caller refines inside the batch). None if no record is that new."""
         sources = [
-            _sealed_source(segment)
+            _sealed_source(segment, self._durable_index)
             for segment in self._segments
             if segment.first_offset is not None
             and segment.max_timestamp_ms >= timestamp_ms
@@ -748,13 +750,14 @@ class PartitionLog:
         return self._durable_index
 
 
-def _sealed_source(segment: Segment) -> Source:
+def _sealed_source(segment: Segment, durable_index: int) -> Source:
+    # A segment is sealed here when its last write is planned: until that is done, its end is not in the file yet.
     return Source(
         segment.path,
         segment.seed,
         segment.unique_id,
         segment.trailer_position,
-        segment.last_index,
+        min(segment.last_index, durable_index),
         segment.index_path,
         segment.sparse,
     )

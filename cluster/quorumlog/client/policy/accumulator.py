@@ -112,15 +112,20 @@ class Accumulator:
 
     def add_topic(self, topic: str, partitions: int, max_batch_bytes: int) -> None:
         """Make ``append`` possible for a topic; again with other settings: they hold from the next batch on."""
+        batch_bytes = min(self._batch_bytes, max_batch_bytes)
         known = self._topics.get(topic)
         queues = known.queues if known is not None else []
         for queue in queues:
             queue.max_batch_bytes = max_batch_bytes
-        queues += [PartitionQueue(topic, number, max_batch_bytes) for number in range(len(queues), partitions)]
+            queue.batch_bytes = batch_bytes
+        queues += [
+            PartitionQueue(topic, number, batch_bytes, max_batch_bytes)
+            for number in range(len(queues), partitions)
+        ]
         if known is None:
             # A random first partition, so that many short-lived producers do not all write to partition 0.
             first = self._random.randrange(partitions)
-            self._topics[topic] = _Topic(queues, first, self._batch_bytes)
+            self._topics[topic] = _Topic(queues, first, batch_bytes - BATCH_OVERHEAD_BYTES)
 
     def knows(self, topic: str) -> bool:
         """``append`` is possible for the topic."""
@@ -157,12 +162,13 @@ class Accumulator:
             known.sticky_left -= size
             if known.sticky_left < 0:
                 known.sticky = known.queues[(known.sticky.partition + 1) % len(known.queues)]
-                known.sticky_left = self._batch_bytes
+                # As much as one batch holds, or a rest of it would leave as a batch of its own.
+                known.sticky_left = known.sticky.batch_bytes - BATCH_OVERHEAD_BYTES - size
             queue = known.sticky
         batch = queue.filling
         if (
             batch is None
-            or batch.size + size > self._batch_bytes
+            or batch.size + size > queue.batch_bytes
             or len(batch.values) >= self._batch_records
             or not -_TIMESTAMP_REACH_MS < timestamp_ms - batch.timestamps_ms[0] < _TIMESTAMP_REACH_MS
         ):

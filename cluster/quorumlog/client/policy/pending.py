@@ -125,6 +125,7 @@ class PartitionQueue:
     ``filling``."""
 
     __slots__ = (
+        "batch_bytes",
         "failed_since_sending",
         "failures",
         "filling",
@@ -140,9 +141,11 @@ class PartitionQueue:
         "window",
     )
 
-    def __init__(self, topic: str, partition: int, max_batch_bytes: int) -> None:
+    def __init__(self, topic: str, partition: int, batch_bytes: int, max_batch_bytes: int) -> None:
         self.topic = topic
         self.partition = partition
+        #: When a batch is full, and how large one record alone may make it.
+        self.batch_bytes = batch_bytes
         self.max_batch_bytes = max_batch_bytes
         self.window: deque[PendingBatch] = deque()
         self.full: deque[PendingBatch] = deque()

@@ -21,6 +21,8 @@ STEPS = ((1, None), (100, 2.0), (1000, 6.0))
 FLOOR_RSS_MEGABYTES = 250
 #: For elections to end, files to be laid out and groups to fall quiet.
 SETTLE_SECONDS = 3.0
+#: A thousand partitions are three thousand logs to lay out on one disk.
+CREATE_TIMEOUT_MS = 60_000
 MEBIBYTE = 1 << 20
 
 
@@ -28,7 +30,7 @@ async def measure(around: Surroundings, cluster: LocalCluster, seconds: float) -
     """CPU and memory of the node that takes most, with 1, 100 and 1,000 partitions. The cluster must be our own."""
     report = Report("idle: what the busiest node takes while nothing happens")
     made = 0
-    async with Admin(around.servers) as admin:
+    async with Admin(around.servers, timeout_ms=CREATE_TIMEOUT_MS) as admin:
         for partitions, floor in STEPS:
             await admin.create_topic(f"idle-{partitions}", partitions=partitions - made)
             made = partitions

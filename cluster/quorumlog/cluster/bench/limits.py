@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -126,18 +127,18 @@ class GrpcPeer:
 @asynccontextmanager
 async def grpc_peer() -> AsyncIterator[GrpcPeer]:
     """Starts the other process and connects to it; ends it afterwards."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "quorumlog.cluster.bench.limits", stdout=asyncio.subprocess.PIPE
-    )
+    # Not asyncio's own subprocesses: on uvloop they fork, and gRPC complains of every fork it did not expect.
+    command = [sys.executable, "-m", "quorumlog.cluster.bench.limits"]
+    process = await asyncio.to_thread(subprocess.Popen, command, stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
-        port = int(await process.stdout.readline())
+        port = int(await asyncio.to_thread(process.stdout.readline))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=CHANNEL_OPTIONS) as channel:
             await channel.channel_ready()
             yield GrpcPeer(channel, ProcessIdentity.of(process.pid))
     finally:
         process.kill()
-        await process.wait()
+        process.communicate()
 
 
 async def _echo(request: bytes, _context: object) -> bytes:

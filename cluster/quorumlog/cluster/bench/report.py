@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from quorumlog.cluster.bench.statistics import Figure, Floor, Report
+    from quorumlog.cluster.bench.statistics import Figure, Report
 
 
 def number(value: float) -> str:
@@ -30,9 +30,9 @@ def quantity(value: float, unit: str) -> str:
 
 
 def show(report: Report) -> None:
-    """The report for people."""
+    """The report for people: under each figure, dimmed, the limits of the same run and how it compares."""
     numbers = ("measured", "ratio", "floor")
-    shown = table("figure", "measured", "limit in the same run", "ratio", "floor", right=numbers)
+    shown = table("figure", *numbers, right=numbers)
     for figure in report.figures:
         _add_rows(shown, figure)
     console.print(Text(report.bench, style="bold"))
@@ -43,19 +43,13 @@ def show(report: Report) -> None:
 
 
 def _add_rows(shown: Table, figure: Figure) -> None:
-    """One row for the figure with its first limit, one more for each further limit."""
-    measured = Text(quantity(figure.value, figure.unit), style="bold red" if figure.missed else "bold")
-    name = Text(figure.name)
+    style = "bold red" if figure.missed else "bold"
+    shown.add_row(figure.name, Text(quantity(figure.value, figure.unit), style=style), "", _floor(figure))
+    for limit in figure.limits:
+        compared = ratio(figure.value, limit.value)
+        shown.add_row(f"  limit: {limit.name}", quantity(limit.value, figure.unit), compared, "", style="dim")
     if figure.remark:
-        name.append(f"\n{figure.remark}", style="dim")
-    limits = [
-        (f"{quantity(limit.value, figure.unit)}  {limit.name}", ratio(figure.value, limit.value))
-        for limit in figure.limits
-    ]
-    first, *others = limits or [("–", "–")]
-    shown.add_row(name, measured, first[0], first[1], _floor(figure.floor, figure))
-    for described, its_ratio in others:
-        shown.add_row("", "", described, its_ratio, "")
+        shown.add_row(f"  ({figure.remark})", style="dim")
 
 
 def ratio(value: float, limit: float) -> str:
@@ -63,11 +57,11 @@ def ratio(value: float, limit: float) -> str:
     return f"{value / limit:.0%}" if value < limit else f"{value / limit:.1f}×"
 
 
-def _floor(floor: Floor | None, figure: Figure) -> Text:
-    if floor is None:
-        return Text("–")
-    sign = "≤" if floor.at_most else "≥"
-    return Text(f"{sign} {quantity(floor.value, figure.unit)}", style="red" if figure.missed else "green")
+def _floor(figure: Figure) -> Text:
+    if figure.floor is None:
+        return Text("")
+    sign = "≤" if figure.floor.at_most else "≥"
+    return Text(f"{sign} {number(figure.floor.value)}", style="red" if figure.missed else "green")
 
 
 def show_machine(machine: dict[str, object]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from quorumlog.client import Producer, Reader
-from quorumlog.cluster.bench.ledger import compare, numbered_value, padding_for, read_numbers
+from quorumlog.cluster.bench.ledger import SECOND_PRODUCER, compare, numbered_value, padding_for, read_numbers
 from quorumlog.cluster.bench.load import Sent, settle
 from quorumlog.cluster.bench.statistics import Figure, Floor, Limit, Report
 
@@ -75,7 +76,7 @@ async def _trial(around: Surroundings, cluster: LocalCluster, topic: str) -> tup
         cluster.start()
         async with Producer(around.servers) as prober:
             for partition in range(PARTITIONS):
-                number = len(deliveries) + partition
+                number = SECOND_PRODUCER + partition
                 await _write_and_read(around, prober, topic, partition, numbered_value(number, padding))
                 sent.acknowledged.append(number)
         seconds = time.perf_counter() - begin
@@ -103,6 +104,5 @@ async def _write_and_read(around: Surroundings, prober: Producer, topic: str, pa
 
 async def _bare_start_seconds() -> float:
     begin = time.perf_counter()
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import grpc.aio")
-    await process.wait()
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", "import grpc.aio"], check=True)
     return time.perf_counter() - begin

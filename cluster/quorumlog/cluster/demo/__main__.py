@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 TOPIC = "demo"
 PARTITIONS = 4
 MEGABYTE = 1_000_000
-#: One delivery in so many is watched for its acknowledgement's moment: often enough for batches of a few thousand.
-WATCH_EVERY = 64
+#: So many deliveries are watched for their acknowledgement's moment: enough to see every batch.
+WATCHED = 16_384
 
 
 class Killed(NamedTuple):
@@ -60,6 +60,7 @@ async def feed(cluster: LocalCluster, text: Text, advance: Callable[[int], None]
     """All lines in order, each awaited in the end; half way the leader of partition 0 is killed."""
     gaps = Gaps()
     half = text.line_count // 2
+    watch_every = max(1, text.line_count // WATCHED)
     deliveries: list[Delivery] = []
     killed = None
     async with Admin(cluster.servers) as admin, Producer(cluster.servers) as producer:
@@ -68,7 +69,7 @@ async def feed(cluster: LocalCluster, text: Text, advance: Callable[[int], None]
         for key, lines in text.lines_by_key.items():
             for line in lines:
                 deliveries.append(await producer.send(TOPIC, line, key))
-                if len(deliveries) % WATCH_EVERY == 0:
+                if len(deliveries) % watch_every == 0:
                     gaps.watch(deliveries[-1])
                 if killed is None and len(deliveries) >= half:
                     killed = await kill_leader(cluster, admin, len(deliveries))
