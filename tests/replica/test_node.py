@@ -2,7 +2,18 @@
 
 from replica.trio import Trio, batch
 
-from quorumlog.replica import Appended, AtTime, Earliest, End, Failure, OffsetFound, Outcome, ReadResult, Reason
+from quorumlog.replica import (
+    Appended,
+    AtTime,
+    Earliest,
+    End,
+    Failure,
+    OffsetFound,
+    Outcome,
+    Position,
+    ReadResult,
+    Reason,
+)
 from quorumlog.replica.events import CheckpointInstalled, CheckpointSaved, DiskFreed, DiskFull, ReplicaReplaced
 from quorumlog.wire.batch import decode_batch
 
@@ -36,7 +47,7 @@ def test_a_stalled_leaders_disk_is_not_counted_for_it() -> None:
     trio = Trio()
     trio.make_topic()
     leader = trio.led()
-    one, other = sorted(set(trio.ids) - {leader})
+    _one, other = sorted(set(trio.ids) - {leader})
     trio.isolate(other)
     trio.stalled = {leader}
     answers = trio.append(leader, [b"a"])
@@ -78,13 +89,13 @@ def test_an_isolated_leader_does_not_confirm_its_end() -> None:
     leader = trio.led()
     trio.append(leader, [b"a"])
     trio.isolate(leader)
-    answers = trio.ask(leader, lambda node, done: node.list_offsets("t", 0, End(), done))
+    answers = trio.find(leader, End())
     assert answers == []
     trio.pass_time(2_500)
     assert isinstance(answers[0], Failure)
     trio.heal()
     trio.pass_time(500)
-    assert trio.ask(trio.led(), lambda node, done: node.list_offsets("t", 0, End(), done)) == [OffsetFound(1, 0, 1)]
+    assert trio.find(trio.led(), End()) == [OffsetFound(1, 0, 1)]
 
 
 def test_a_killed_leader_is_followed_within_a_tenth_of_a_second() -> None:
@@ -175,7 +186,8 @@ def test_damaged_and_lying_batches_change_nothing() -> None:
         (batch([b"x" * 3_000]), Reason.TOO_LARGE),
     ]
     for data, reason in refused:
-        failure = trio.ask(leader, lambda node, done, data=data: node.append("t", 0, data, 0, done))[0]
+        failure = trio.append_batch(leader, data)[0]
+        assert isinstance(failure, Failure)
         assert (failure.reason, failure.outcome) == (reason, Outcome.NOT_DONE)
     assert trio.append(leader, [b"a"]) == [Appended(0, False, 0)]
 
@@ -202,10 +214,17 @@ def test_offsets_are_found_by_position_and_by_time() -> None:
     leader = trio.led()
     for number, time_ms in enumerate((1_000, 2_000, 3_000)):
         data = batch([b"%d" % number] * 2, time_ms=time_ms)
-        trio.ask(leader, lambda node, done, data=data: node.append("t", 0, data, 0, done))
-    expected = {Earliest(): 0, End(): 6, AtTime(0): 0, AtTime(1_500): 2, AtTime(3_000): 4, AtTime(3_001): 6}
+        trio.append_batch(leader, data)
+    expected: dict[Position, int] = {
+        Earliest(): 0,
+        End(): 6,
+        AtTime(0): 0,
+        AtTime(1_500): 2,
+        AtTime(3_000): 4,
+        AtTime(3_001): 6,
+    }
     for position, offset in expected.items():
-        found = trio.ask(leader, lambda node, done, at=position: node.list_offsets("t", 0, at, done))
+        found = trio.find(leader, position)
         assert found == [OffsetFound(offset, 0, 6)], position
 
 

@@ -1,6 +1,7 @@
 """The small parts of a node: budgets, proposals, campaigns, digests, ids."""
 
 import random
+from functools import partial
 
 from quorumlog.replica.budget import ByteBudget
 from quorumlog.replica.digests import EVERY, DigestLedger
@@ -31,9 +32,10 @@ def test_each_waiter_is_answered_once_with_the_result_of_its_own_entry() -> None
 
 
 def test_only_what_is_late_expires() -> None:
-    proposals, heard = Proposals(), []
+    proposals = Proposals()
+    heard: list[tuple[int, object]] = []
     for index, deadline in ((1, 100), (2, 50), (3, 200)):
-        proposals.add(index, deadline, lambda result, index=index: heard.append((index, result)))
+        proposals.add(index, deadline, partial(lambda index, result: heard.append((index, result)), index))
     assert list(proposals.expired(49)) == []
     for settled in proposals.expired(100):
         settled("late")

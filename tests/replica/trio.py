@@ -1,21 +1,35 @@
 """A small cluster in one process, driven by hand: real nodes on simulated disks, a perfect network that can be cut.
 
-Time passes only in ``pass_time``; everything that follows from an input happens in ``settle``. The simulator explores
-what may happen; here a test says what does.
+Time passes only in ``pass_time``; everything that follows from an input happens in ``settle``. The simulator
+explores what may happen; here a test says what does.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quorumlog.machine import TopicConfig
-from quorumlog.replica import Appended, Failure, Frame, Job, JobPriority, Lane, Node, NodeConfig
-from quorumlog.replica.events import Event
+from quorumlog.replica import (
+    Appended,
+    Failure,
+    Frame,
+    Job,
+    JobPriority,
+    Lane,
+    Node,
+    NodeConfig,
+    OffsetFound,
+    Position,
+)
 from quorumlog.sim.disk import SimulatedDisk
 from quorumlog.storage import NodeDirectory
 from quorumlog.wire.batch import encode_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quorumlog.replica.events import Event
 
 TICK_MS = 50
 
@@ -34,7 +48,8 @@ class HandClock:
 
 
 class Trio:
-    """``nodes`` by id. ``cut`` holds (from, to) pairs whose frames are lost; ``stalled`` nodes whose disk does not answer."""
+    """``nodes`` by id. ``cut`` holds (from, to) pairs whose frames are lost; ``stalled`` the nodes whose disk does
+    not answer."""
 
     def __init__(self, count: int = 3, **settings: Any) -> None:
         self.clock = HandClock()
@@ -192,7 +207,13 @@ class Trio:
     def append(
         self, node: int, values: list[bytes], name: str = "t", producer: tuple[int, int, int] = (0, 0, 0)
     ) -> list[Appended | Failure]:
-        return self.ask(node, lambda one, done: one.append(name, 0, batch(values, producer), 0, done))
+        return self.append_batch(node, batch(values, producer), name)
+
+    def append_batch(self, node: int, data: bytes, name: str = "t") -> list[Appended | Failure]:
+        return self.ask(node, lambda one, done: one.append(name, 0, data, 0, done))
+
+    def find(self, node: int, position: Position) -> list[OffsetFound | Failure]:
+        return self.ask(node, lambda one, done: one.list_offsets("t", 0, position, done))
 
     def read(self, node: int, offset: int = 0, name: str = "t", max_bytes: int = 1 << 20) -> list[Any]:
         return self.ask(node, lambda one, done: one.read(name, 0, offset, max_bytes, 0, done))
