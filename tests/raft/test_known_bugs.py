@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from raft.raft_kit import (
     Cluster,
-    Member,
     MemoryStorage,
     append,
     change,
@@ -60,6 +59,7 @@ from quorumlog.raft import (
     VoteResponse,
     encode_configuration,
 )
+from quorumlog.raft.progress import Progress
 
 
 def leader_of_three(**options: Any) -> Cluster:
@@ -151,6 +151,36 @@ def test_03_the_leaders_own_copy_counts_only_when_it_is_on_its_disk() -> None:
     assert leader.raft.commit == index
 
 
+def test_03_a_write_that_is_done_vouches_only_for_its_own_entries() -> None:
+    cluster = leader_of_three()
+    leader = cluster.members[1]
+    first = leader.raft.propose(EntryKind.DATA, b"a")
+    leader.take()
+    second = leader.raft.propose(EntryKind.DATA, b"b")
+    leader.take()
+    acknowledge(cluster, 2, second)
+    leader.persist()
+    assert leader.raft.commit == first
+    leader.persist()
+    assert leader.raft.commit == second
+
+
+def test_03_a_new_leader_counts_only_what_its_disk_has_of_what_it_inherits() -> None:
+    candidate = member()
+    candidate.raft.step(append((0, 0), *entries(1, 1)))
+    candidate.take()  # being written when it is elected for term 2
+    candidate.raft.leader_lost()
+    candidate.raft.campaign()
+    candidate.raft.step(VoteResponse(3, 2, 2, True, True))
+    candidate.take()
+    candidate.raft.step(VoteResponse(1, 2, 2, True, False))
+    candidate.raft.step(VoteResponse(3, 2, 2, True, False))
+    assert candidate.raft.is_leader
+    own = candidate.raft.progress(2)
+    assert own is not None
+    assert own.match == 0
+
+
 def test_03_two_followers_commit_without_the_leaders_disk() -> None:
     cluster = leader_of_three()
     leader = cluster.members[1]
@@ -161,17 +191,6 @@ def test_03_two_followers_commit_without_the_leaders_disk() -> None:
     assert leader.raft.commit == index
     ready, _ = leader.take()
     assert [entry.index for entry in ready.committed_entries] == [index], "applied before it is durable here"
-
-
-def become_leader_with_votes(candidate: Member, term: int) -> None:
-    """``candidate`` (2) wins ``term`` with 3's vote; its own disk stays as it is but for the vote."""
-    candidate.raft.leader_lost()
-    candidate.raft.campaign()
-    candidate.raft.step(VoteResponse(3, 2, term, True, True))
-    while candidate.raft.has_ready():
-        candidate.take()
-    assert candidate.role() is Role.CANDIDATE
-    candidate.raft.step(VoteResponse(3, 2, term, True, False))
 
 
 def test_04_a_write_in_flight_vouches_for_nothing_that_a_truncation_replaced() -> None:
@@ -216,6 +235,21 @@ def test_05_a_checkpoint_outdates_every_write_in_flight() -> None:
     assert follower.raft.status().durable == 0
     follower.persist()
     assert follower.raft.status().durable == 9
+
+
+def test_05_a_write_from_before_a_checkpoint_vouches_for_nothing_behind_it() -> None:
+    follower = member()
+    follower.raft.step(append((0, 0), *entries(*[1] * 12)))
+    follower.take()
+    follower.raft.step(InstallCheckpoint(1, 2, 2, Checkpoint(9, 2, voters(1, 2, 3))))
+    follower.take()
+    follower.raft.step(append((9, 2), *entries(2, 2, 2, start=10)))
+    follower.take()
+    follower.persist()
+    follower.persist()
+    assert follower.raft.status().durable == 9, "10 to 12 were written once, as other entries"
+    follower.persist()
+    assert follower.raft.status().durable == 12
 
 
 def test_04_an_acknowledgement_not_yet_sent_is_withdrawn_with_its_entries() -> None:
@@ -385,6 +419,21 @@ def test_12_match_stays_below_next_whatever_is_refused() -> None:
         assert status is not None
         assert status.match == 4
         assert status.next > status.match
+        if index <= 4:
+            assert status.state is ProgressState.REPLICATE, "what it holds it cannot lack: an old refusal"
+
+
+def test_13_a_refusal_that_later_ones_have_overtaken_does_not_undo_them() -> None:
+    """Acted on, it would send probing back to where it was, and doubled messages could keep it there."""
+    progress = Progress(2, next_index=10, recent_active=True)
+    progress.sent(9, 0, tick=0)
+    assert progress.refused(9, agree_index=4)
+    assert progress.next == 5
+    assert not progress.refused(9, agree_index=8)
+    assert not progress.refused(7, agree_index=7)
+    assert progress.next == 5
+    assert progress.acknowledged(4, tick=0)
+    assert (progress.match, progress.next) == (4, 5)
 
 
 @pytest.mark.parametrize(
@@ -828,8 +877,9 @@ def test_28_an_answer_to_an_earlier_pre_vote_is_none_to_this_one() -> None:
     candidate.raft.step(append((0, 0), term=3, sender=2, to=1))
     candidate.raft.leader_lost()
     candidate.raft.campaign()
-    candidate.raft.step(VoteResponse(2, 1, 1, True, True))
-    assert candidate.role() is Role.PRE_CANDIDATE
+    for earlier in (1, 3):
+        candidate.raft.step(VoteResponse(2, 1, earlier, True, True))
+        assert candidate.role() is Role.PRE_CANDIDATE
     candidate.raft.step(VoteResponse(2, 1, 4, True, True))
     assert candidate.role() is Role.CANDIDATE
 

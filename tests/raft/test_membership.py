@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain, combinations, pairwise, product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from raft.raft_kit import Cluster, MemoryStorage, change, data, voters
 
@@ -37,6 +37,7 @@ def configurations(draw: st.DrawFn) -> Configuration:
     )
 
 
+@settings(deadline=None)
 @given(configurations())
 def test_a_configuration_survives_the_journey(configuration: Configuration) -> None:
     assert decode_configuration(encode_configuration(configuration)) == configuration
@@ -51,6 +52,7 @@ def test_equal_configurations_are_equal_bytes() -> None:
     )
 
 
+@settings(deadline=None)
 @given(configurations(), st.data())
 def test_damaged_bytes_are_told_from_a_configuration_or_are_another(
     configuration: Configuration, draw: st.DataObject
@@ -65,6 +67,7 @@ def test_damaged_bytes_are_told_from_a_configuration_or_are_another(
     assert encode_configuration(decoded) == bytes(encoded), "one configuration, one form"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_no_bytes_raise_anything_else(garbage: bytes) -> None:
     for attempt in (garbage, b"\x01" + garbage):

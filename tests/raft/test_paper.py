@@ -120,6 +120,19 @@ def test_5_1_a_request_with_a_stale_term_is_rejected(stale: Message) -> None:
 # --- §5.2, leader election
 
 
+def test_5_2_after_a_split_vote_the_host_may_have_a_candidate_stand_again_at_once() -> None:
+    cluster = Cluster(voters(1, 2, 3))
+    for candidate in (1, 2):
+        cluster[candidate].campaign()
+    cluster.settle(lambda message: message.to != 3 and not (isinstance(message, VoteRequest) and not message.pre))
+    assert {cluster[one].role for one in (1, 2)} == {Role.CANDIDATE}
+    term = cluster[1].term
+    cluster[1].campaign()
+    cluster.settle()
+    assert cluster[1].is_leader
+    assert cluster[1].term > term
+
+
 def test_5_2_a_server_remains_a_follower_as_long_as_it_hears_from_a_leader() -> None:
     follower = member()
     for _ in range(50):

@@ -162,6 +162,19 @@ def test_a_leader_that_was_cut_off_while_quiet_steps_down_after_waking() -> None
     assert not cluster[1].is_leader
 
 
+def test_a_leader_that_wakes_gives_its_followers_a_full_election_timeout() -> None:
+    cluster = Cluster(voters(1, 2, 3))
+    cluster.elect(1)
+    cluster.isolate(1)
+    cluster.tick(10, only=[1])  # it checks its quorum, and has heard nobody since
+    assert cluster[1].become_quiet()
+    cluster[1].wake()
+    cluster.tick(10, only=[1])
+    assert cluster[1].is_leader
+    cluster.tick(10, only=[1])
+    assert not cluster[1].is_leader
+
+
 def test_a_follower_that_wakes_gives_its_leader_a_full_election_timeout() -> None:
     cluster = quiet_group()
     cluster[2].wake()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations, product
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorumlog.raft import Configuration
@@ -49,6 +49,7 @@ def test_learners_never_make_a_quorum() -> None:
     assert not has_quorum(Configuration(frozenset({1, 2, 3}), learners=frozenset({4, 5})), {1, 4, 5})
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=9))
 def test_the_majority_index_is_the_highest_that_a_majority_has_reached(matches: list[int]) -> None:
     reached = [i for i in range(21) if 2 * sum(match >= i for match in matches) > len(matches)]

@@ -284,11 +284,10 @@ class Raft:
         self._reckon_deadline()
 
     def campaign(self) -> None:
-        """Starts a pre-vote now. Nothing happens on the leader, a candidate, a learner or a stranger, nor while a
+        """Starts a pre-vote now. A candidate gives its election up for lost and begins another: after a split vote
+        the host need not wait for the time-out. Nothing happens on the leader, a learner or a stranger, nor while a
         promise that a lease may lean on lasts."""
-        if self._leadership is not None or self._role is Role.CANDIDATE:
-            return
-        if not self._may_campaign():
+        if self._leadership is not None or not self._may_campaign():
             return
         self.wake()
         if not (self._config.lease_reads and self._stands_by_leader()):

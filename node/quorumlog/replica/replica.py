@@ -222,13 +222,13 @@ class Replica:
             send, group_id = self._host.send, self.group_id
             for message in ready.messages:
                 send(group_id, message)
+            for context in ready.dropped_reads:
+                self._settle_barrier(context, None)
             if ready.checkpoint is not None:
                 self._install(ready)
                 break
             self._persist(ready)
             self._committed.extend(ready.committed_entries)
-            for context in ready.dropped_reads:
-                self._settle_barrier(context, None)
             for state in ready.read_states:
                 self._settle_barrier(state.context, state.index)
         if self._committed:
