@@ -43,6 +43,27 @@ def test_no_acknowledgement_before_a_majority_has_it_on_disk() -> None:
     assert answers == [Appended(0, False, 0)]
 
 
+def test_at_the_moment_of_every_acknowledgement_the_record_is_durable_on_a_majority() -> None:
+    trio = Trio()
+    trio.make_topic()
+    leader, group = trio.led(), trio.group()
+    durable_copies: list[int] = []
+
+    def append(value: bytes) -> None:
+        def acknowledged(result: Appended | Failure) -> None:
+            assert isinstance(result, Appended)
+            durable_copies.append(sum(value in trio.durable_log(node, group) for node in trio.ids))
+
+        trio.nodes[leader].append("t", 0, batch([value]), 0, acknowledged)
+
+    for number in range(40):
+        append(b"unique record %d." % number)
+        if number % 4 == 3:
+            trio.settle()
+    assert len(durable_copies) == 40
+    assert min(durable_copies) >= 2
+
+
 def test_a_stalled_leaders_disk_is_not_counted_for_it() -> None:
     trio = Trio()
     trio.make_topic()
