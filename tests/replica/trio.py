@@ -106,24 +106,27 @@ class Trio:
 
     # --- time ---
 
-    def settle(self, rounds: int = 500) -> None:
-        """Everything that follows without time passing."""
+    def settle(self, rounds: int = 1_000) -> None:
+        """Everything that follows without time passing. Messages are faster than disks: a disk answers only when
+        nobody has anything left to say, so that whoever speaks too early is heard too early."""
+        jobs: list[tuple[int, Job]] = []
         for _ in range(rounds):
-            busy = False
+            spoke = False
             for node in list(self.nodes):
                 effects = self.nodes[node].process()
-                # Messages are faster than disks: who speaks before the disk has answered is heard before.
+                jobs += [(node, job) for job in effects.jobs]
                 for frame in effects.frames:
-                    busy = True
+                    spoke = True
                     self._deliver(frame)
-                for job in effects.jobs:
-                    busy = True
-                    if node in self.stalled and job.priority is JobPriority.WRITE:
-                        self.withheld.append((node, job))
-                    else:
-                        self._run(node, job)
-            if not busy:
+            if spoke:
+                continue
+            if not jobs:
                 return
+            node, job = jobs.pop(0)
+            if node in self.stalled and job.priority is JobPriority.WRITE:
+                self.withheld.append((node, job))
+            elif node in self.nodes:
+                self._run(node, job)
         raise AssertionError("the cluster does not come to rest")
 
     def _run(self, node: int, job: Job) -> None:
