@@ -157,8 +157,7 @@ class FakePartition:
     def trim(self, start: int) -> None:
         """Retention: drop what lies wholly below ``start``."""
         self.batches = [batch for batch in self.batches if parse_header(batch).end_offset > start]
-        self.start = max(parse_header(self.batches[0]).base_offset if self.batches else self.end, self.start)
-        self.start = start if start >= self.start else self.start
+        self.start = start
 
 
 class FakeTopic:
@@ -179,6 +178,7 @@ class FakeCluster:
         self.controller = 1
         self.faults: deque[Fault] = deque()
         self.appends = 0
+        self.metadata_calls = 0
         self.messages: list[tuple[int, int]] = []
         self.producers = 0
         self.names: dict[str, tuple[int, int]] = {}
@@ -210,6 +210,11 @@ class FakeCluster:
         if number >= len(found.partitions):
             raise Refusal(errors_pb2.REASON_UNKNOWN_PARTITION, f"no partition {number}")
         return found.partitions[number]
+
+    async def seen(self, counter: str) -> None:
+        """Return once a call of that kind has come."""
+        while not getattr(self, counter):  # noqa: ASYNC110  # the calls run on this very loop: no event is needed
+            await asyncio.sleep(0)
 
     def elect(self, topic: str, number: int, leader: int) -> None:
         """Another leader in a new term (0: none yet)."""
@@ -281,6 +286,33 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
 
     # ---- Log
 
+    async def Append(self, request: log_pb2.AppendRequest, context: Any) -> log_pb2.AppendResponse:
+        await self._hang()
+        try:
+            base_offset, duplicate = self._append(request)
+        except Refusal as refusal:
+            await self._abort(context, refusal)
+        return log_pb2.AppendResponse(base_offset=base_offset, duplicate=duplicate)
+
+    async def Read(self, request: log_pb2.ReadRequest, context: Any) -> log_pb2.ReadResponse:
+        await self._hang()
+        try:
+            partition = self._led(request.topic, request.partition)
+        except Refusal as refusal:
+            await self._abort(context, refusal)
+        batches = partition.from_offset(request.offset, request.max_bytes or 1 << 20)
+        return log_pb2.ReadResponse(batches=batches, start_offset=partition.start, end_offset=partition.end)
+
+    def _append(self, append: log_pb2.AppendRequest) -> tuple[int, bool]:
+        partition = self._led(append.topic, append.partition)
+        limit = self.cluster.topics[append.topic].config.max_batch_bytes
+        try:
+            header = validate(append.batch, limit)
+        except BatchError as error:
+            raise Refusal(errors_pb2.REASON_MALFORMED_BATCH, str(error)) from None
+        self.cluster.messages.append((append.partition, header.count))
+        return partition.append(append.batch, header)
+
     async def AppendStream(
         self, requests: AsyncIterator[log_pb2.AppendStreamRequest], context: Any
     ) -> AsyncIterator[log_pb2.AppendStreamResponse]:
@@ -303,14 +335,7 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
                     if isinstance(fault, Silence):
                         continue
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "broken as told")
-                partition = self._led(append.topic, append.partition)
-                limit = self.cluster.topics[append.topic].config.max_batch_bytes
-                try:
-                    header = validate(append.batch, limit)
-                except BatchError as error:
-                    raise Refusal(errors_pb2.REASON_MALFORMED_BATCH, str(error)) from None
-                self.cluster.messages.append((append.partition, header.count))
-                base_offset, duplicate = partition.append(append.batch, header)
+                base_offset, duplicate = self._append(append)
                 if isinstance(fault, Silence):
                     continue
                 if isinstance(fault, BreakStream):
@@ -395,6 +420,7 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
     ) -> metadata_pb2.GetMetadataResponse:
         await self._hang()
         cluster = self.cluster
+        cluster.metadata_calls += 1
         return metadata_pb2.GetMetadataResponse(
             cluster_id="fake",
             node_id=self.node_id,
@@ -449,7 +475,7 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
             await self._abort(context, refusal)
         config = self.cluster.topics[request.name].config
         for name in ("retention_ms", "retention_bytes", "segment_bytes", "max_batch_bytes"):
-            if request.HasField(name):  # type: ignore[arg-type]
+            if request.HasField(name):
                 setattr(config, name, getattr(request, name))
         return admin_pb2.AlterTopicResponse(topic=self._info(request.name))
 

@@ -223,17 +223,22 @@ class TestSendingAgain:
         settle(world)
         assert world.sent[0][2].error is None
 
-    def test_a_window_goes_again_in_its_order(self) -> None:
+    @pytest.mark.parametrize("arrived", [0, 1, MAX_IN_FLIGHT])
+    def test_a_window_goes_again_in_its_order_however_much_of_it_arrived(self, arrived: int) -> None:
         world = ready()
-        for _ in range(9):
+        # Three make a batch, and one more shows that it is full.
+        for _ in range(3 * MAX_IN_FLIGHT + 1):
             world.send(0)
         first = world.poll()
-        world.break_stream("a:1", 1, 0)
+        assert len(first) == MAX_IN_FLIGHT
+        world.break_stream("a:1", arrived, 0)
         again = world.poll()
         assert [send.batch for send in again] == [send.batch for send in first]
         settle(world)
+        world.poll()
+        settle(world)
         world.check()
-        assert [batch.error for _, _, batch, _ in world.sent] == [None] * 9
+        assert {batch.base_offset for _, _, batch, _ in world.sent} == set(range(0, 3 * MAX_IN_FLIGHT + 1, 3))
 
     def test_a_hint_is_followed_at_once_and_the_second_only_after_a_wait(self) -> None:
         world = ready()
@@ -324,6 +329,45 @@ class TestPromises:
         assert [batch.error for _, _, batch, _ in world.sent[3:]] == [None] * 3
         assert world.sessions == 2
         assert world.partitions[0].values == [b"3", b"4", b"5"]
+
+    def test_what_stands_behind_a_refused_batch_goes_again_though_its_attempt_was_unheard_of(self) -> None:
+        world = ready()
+        for _ in range(7):
+            world.send(0)
+        first, second = world.poll()
+        overloaded = make_error(Reason.OVERLOADED, "busy", not_done=True)
+        world.sender.refused(first.correlation, overloaded, world.now_ms)
+        world.sender.refused(
+            second.correlation, make_error(Reason.UNREACHABLE, "broke", not_done=False), world.now_ms
+        )
+        world.streams["a:1"].requests.clear()
+        world.now_ms += 100.0
+        first, second = world.poll()
+        too_large = make_error(Reason.TOO_LARGE, "too large", not_done=True)
+        world.sender.refused(first.correlation, too_large, world.now_ms)
+        world.streams["a:1"].requests.clear()
+        world.heal()
+        world.check()
+        assert isinstance(world.sent[0][2].error, TooLarge)
+        assert world.partitions[0].values == [b"3", b"4", b"5", b"6"]
+
+    def test_nothing_new_goes_under_a_session_that_is_over(self) -> None:
+        world = ready()
+        for _ in range(10):
+            world.send(0)
+        _, second, _ = world.poll()
+        too_large = make_error(Reason.TOO_LARGE, "too large", not_done=True)
+        world.sender.refused(second.correlation, too_large, world.now_ms)
+        assert world.poll() == [], "the first batch is still to be answered under the old session"
+        world.serve("a:1")
+        world.answer("a:1", 0)
+        world.streams["a:1"].requests.clear()
+        assert world.poll() == []
+        world.open_session()
+        (send,) = world.poll()
+        assert parse_header(send.batch).base_sequence == 0
+        world.heal()
+        assert world.partitions[0].values == [b"0", b"1", b"2", b"6", b"7", b"8", b"9"]
 
     def test_without_a_session_an_unheard_of_attempt_is_the_end(self) -> None:
         world = ready(idempotent=False)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
 from client.sender_world import ADDRESSES, PARTITIONS, World
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from quorumlog.client.errors import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PARTITION = st.integers(0, PARTITIONS - 1)
 ADDRESS = st.sampled_from(sorted(ADDRESSES.values()))
@@ -102,6 +109,80 @@ class SenderWithoutSession(IdempotentSender):
 
 
 TestIdempotentSender = IdempotentSender.TestCase
-TestIdempotentSender.settings = settings(max_examples=400, stateful_step_count=50, deadline=None)
+TestIdempotentSender.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestSenderWithoutSession = SenderWithoutSession.TestCase
-TestSenderWithoutSession.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+TestSenderWithoutSession.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def walk(seed: int, *, idempotent: bool) -> World:
+    """One long random walk. Which faults it knows, and how often, is drawn first: a walk that does a little of
+    everything all the time never gets far in any direction (Groce et al., "Swarm Testing", 2012)."""
+    random = Random(seed)
+    world = World(idempotent=idempotent, seed=seed)
+    addresses = sorted(ADDRESSES.values())
+
+    def send() -> None:
+        partition = random.randrange(PARTITIONS)
+        for _ in range(random.randint(1, 8)):
+            world.send(partition)
+
+    def poll() -> None:
+        world.poll()
+        world.open_session()
+        world.poll()
+
+    def serve() -> None:
+        for address in addresses:
+            for _ in range(random.randint(1, 6)):
+                world.serve(address)
+
+    def answer() -> None:
+        for address in addresses:
+            for _ in range(4):
+                world.answer(address, random.randrange(3))
+
+    def wait() -> None:
+        world.now_ms += random.choice((1.0, 20.0, 300.0, 1500.0))
+
+    def refuse() -> None:
+        reason = random.choice((Reason.OVERLOADED, Reason.TOO_LARGE, Reason.NOT_LEADER))
+        world.refuse(random.choice(addresses), reason, not_done=True, do_it=False)
+
+    def leave_open() -> None:
+        reason = random.choice((Reason.NO_QUORUM, Reason.INTERNAL, Reason.DEADLINE))
+        world.refuse(random.choice(addresses), reason, not_done=False, do_it=random.random() < 0.5)
+
+    usual: list[Callable[[], None]] = [send, poll, serve, answer, wait]
+    faults: list[Callable[[], None]] = [
+        refuse,
+        leave_open,
+        lambda: world.break_stream(random.choice(addresses), random.randrange(5), random.randrange(3)),
+        lambda: world.do_late(random.randrange(4)),
+        lambda: world.elect(random.randrange(PARTITIONS), learn=random.random() < 0.5),
+        world.learn,
+        lambda: world.forget_sessions(random.randrange(PARTITIONS)),
+    ]
+    weights = [random.choice((2.0, 4.0)) for _ in usual] + [random.choice((0.0, 0.3, 1.0)) for _ in faults]
+    for step in random.choices(usual + faults, weights, k=120):
+        step()
+        world.check()
+    world.heal()
+    while world.limbo:
+        world.do_late(0)
+    world.check()
+    return world
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+def test_long_walks_through_trouble(idempotent: bool) -> None:
+    delivered = given_up = 0
+    for seed in range(1000 if idempotent else 300):
+        try:
+            world = walk(seed, idempotent=idempotent)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
+        delivered += sum(batch.error is None for _, _, batch, _ in world.sent)
+        given_up += sum(batch.error is not None for _, _, batch, _ in world.sent)
+    # A walk in which nothing gets through, or nothing goes wrong, proves nothing.
+    assert delivered > 20_000 * (1 if idempotent else 0.15)
+    assert given_up > 1000

@@ -40,7 +40,9 @@ def configurations(compose: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, S
 
 def test_every_node_accepts_its_configuration(configurations: dict[str, ServerConfig]) -> None:
     assert [config.node_id for config in configurations.values()] == [1, 2, 3]
-    assert all(config.data_dir == Path("/data") and config.log_format == "json" for config in configurations.values())
+    assert all(
+        config.data_dir == Path("/data") and config.log_format == "json" for config in configurations.values()
+    )
 
 
 def test_all_nodes_agree_on_the_cluster(configurations: dict[str, ServerConfig]) -> None:
@@ -48,11 +50,17 @@ def test_all_nodes_agree_on_the_cluster(configurations: dict[str, ServerConfig])
     assert all(other.nodes == first.nodes and other.cluster_id == first.cluster_id for other in others)
 
 
-def test_each_service_has_the_address_the_others_expect(compose: Any, configurations: dict[str, ServerConfig]) -> None:
+def test_each_service_has_the_address_the_others_expect(
+    compose: Any, configurations: dict[str, ServerConfig]
+) -> None:
     for name, service in compose["services"].items():
         own = service["networks"]["quorumlog"]["ipv4_address"]
         me = configurations[name].me
-        assert {me.client_address, me.peer_address, me.metrics_address} == {f"{own}:7401", f"{own}:7501", f"{own}:7601"}
+        assert {me.client_address, me.peer_address, me.metrics_address} == {
+            f"{own}:7401",
+            f"{own}:7501",
+            f"{own}:7601",
+        }
 
 
 def test_the_addresses_lie_in_the_subnet_and_the_subnet_is_nobodys(compose: Any) -> None:

@@ -51,12 +51,18 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SEC
     return found
 
 
-def one_batch(*values: bytes, **head: int) -> bytes:
+def one_batch(*values: bytes, producer_id: int = 0, producer_epoch: int = 0, base_sequence: int = 0) -> bytes:
     """A batch of records with these values."""
-    return encode_batch(values, timestamps_ms=[1_700_000_000_000 + number for number in range(len(values))], **head)
+    return encode_batch(
+        values,
+        timestamps_ms=[1_700_000_000_000 + number for number in range(len(values))],
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        base_sequence=base_sequence,
+    )
 
 
-def error_of(error: grpc.RpcError) -> errors_pb2.Error:
+def error_of(error: Any) -> errors_pb2.Error:
     """The typed error inside a failed call; every failure must carry one."""
     status = rpc_status.from_call(error)
     assert status is not None, error
@@ -107,9 +113,10 @@ class LiveNode:
         self.process: subprocess.Popen[bytes] | None = None
         options = (("grpc.max_receive_message_length", -1), ("grpc.max_reconnect_backoff_ms", 100))
         self.channel = grpc.insecure_channel(self.address, options=(*options, ("grpc.enable_http_proxy", 0)))
-        self.log = log_pb2_grpc.LogStub(self.channel)
-        self.metadata = metadata_pb2_grpc.MetadataStub(self.channel)
-        self.admin = admin_pb2_grpc.AdminStub(self.channel)
+        # Any: the stubs' types do not know that a streaming call is an iterator that can be cancelled.
+        self.log: Any = log_pb2_grpc.LogStub(self.channel)
+        self.metadata: Any = metadata_pb2_grpc.MetadataStub(self.channel)
+        self.admin: Any = admin_pb2_grpc.AdminStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)
 
     def start(self) -> None:
@@ -201,9 +208,23 @@ class LiveCluster:
             return False
 
         until(made, f"topic {name} is made")
-        for partition in range(request.config.partitions):
-            self.leader(name, partition)
+        until(lambda: self._all_know(name), f"all nodes know who leads {name}")
         return self.leader(name).topics(name)[name]
+
+    def _all_know(self, topic: str) -> bool:
+        """Every node names the same leaders, and each of them serves."""
+        try:
+            views = [node.topics(topic) for node in self.nodes.values()]
+        except grpc.RpcError:
+            return False
+        if not all(views):
+            return False
+        leaders = [[part.leader_node_id for part in view[topic].partitions] for view in views]
+        return (
+            all(leaders[0])
+            and all(view == leaders[0] for view in leaders)
+            and all(self._leader(topic, partition) for partition in range(len(leaders[0])))
+        )
 
     def leader(self, topic: str, partition: int = 0) -> LiveNode:
         """The node that leads a partition, by the word of a node that serves it itself."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]  # ships no stubs
 
 from quorumlog.replica.failures import Failure, Outcome, Reason
 from quorumlog.server.errors import CODES, Errors, defect

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import pytest
 
 from quorumlog.replica.api import Job, JobPriority
 from quorumlog.server.workers import MAX_BUNDLE, WRITE_THREADS, Finished, Workers, bundles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class Work:
@@ -35,7 +39,7 @@ def reports() -> SimpleQueue[list[Finished]]:
 
 
 @pytest.fixture
-def workers(reports: SimpleQueue[list[Finished]]):
+def workers(reports: SimpleQueue[list[Finished]]) -> Iterator[Workers]:
     started = Workers(reports.put)
     yield started
     started.stop()

@@ -7,14 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import google_crc32c
 import grpc
 import pytest
-from server.live_nodes import PATIENCE_SECONDS, LiveCluster, Refused, one_batch, until
+from server.live_nodes import PATIENCE_SECONDS, LiveCluster, LiveNode, one_batch, until
 
-from quorumlog.v1 import log_pb2
+from quorumlog.v1 import errors_pb2, log_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,47 +72,46 @@ def test_a_directory_in_use_is_refused(cluster: LiveCluster) -> None:
     assert node.serving(), "the running node is not disturbed"
 
 
-def test_a_directory_of_another_cluster_is_refused(cluster: LiveCluster) -> None:
-    node = cluster.nodes[1]
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> LiveNode:
+    """A node that has run and left its directory behind."""
+    left = LiveCluster(tmp_path_factory.mktemp("used"), 1)
+    node = left.nodes[1]
     node.start()
     until(node.serving, "it serves")
-    assert node.terminate() == 0
-    said = refusal("--config", str(node.config), "--cluster-id", "other")
+    left.close()
+    return node
+
+
+def test_a_directory_of_another_cluster_is_refused(used: LiveNode) -> None:
+    said = refusal("--config", str(used.config), "--cluster-id", "other")
     assert "belongs to cluster 'test', not 'other'" in said
 
 
-def test_a_directory_of_another_node_is_refused(cluster: LiveCluster) -> None:
-    node = cluster.nodes[1]
-    node.start()
-    until(node.serving, "it serves")
-    assert node.terminate() == 0
+def test_a_directory_of_another_node_is_refused(used: LiveNode) -> None:
     nodes = "1=127.0.0.1:1001:1002:1003,2=127.0.0.1:1004:1005:1006"
-    said = refusal("--config", str(node.config), "--node-id", "2", "--nodes", nodes)
-    assert "belongs to node 1, not 2" in said
+    assert "belongs to node 1, not 2" in refusal("--config", str(used.config), "--node-id", "2", "--nodes", nodes)
 
 
-def test_a_directory_of_a_newer_format_is_refused_and_not_touched(cluster: LiveCluster) -> None:
-    node = cluster.nodes[1]
-    node.start()
-    until(node.serving, "it serves")
-    assert node.terminate() == 0
-    path = node.data_dir / "node.json"
-    identity = json.loads(path.read_text())
+def test_a_directory_of_a_newer_format_is_refused_and_not_touched(used: LiveNode) -> None:
+    path = used.data_dir / "node.json"
+    before = path.read_text()
+    identity = json.loads(before)
     identity["format"] = 99
     checked = json.dumps([99, identity["cluster"], identity["node"]]).encode()
     identity["crc32c"] = google_crc32c.value(checked)
     path.write_text(json.dumps(identity))
-    assert "format version 99" in refusal("--config", str(node.config))
+    assert "format version 99" in refusal("--config", str(used.config))
     assert json.loads(path.read_text()) == identity
+    path.write_text(before)
 
 
-def test_a_damaged_identity_is_refused(cluster: LiveCluster) -> None:
-    node = cluster.nodes[1]
-    node.start()
-    until(node.serving, "it serves")
-    assert node.terminate() == 0
-    (node.data_dir / "node.json").write_text("{}")
-    assert "is damaged" in refusal("--config", str(node.config))
+def test_a_damaged_identity_is_refused(used: LiveNode) -> None:
+    path = used.data_dir / "node.json"
+    before = path.read_text()
+    path.write_text(before.replace('"node": 1', '"node": 2'))
+    assert "is damaged" in refusal("--config", str(used.config))
+    path.write_text(before)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["clients", "peers", "metrics"])
@@ -153,33 +153,45 @@ def test_a_signal_stops_it_in_good_order(cluster: LiveCluster, number: signal.Si
     assert answer.end_offset == 1
 
 
-def test_calls_that_wait_are_told_that_it_shuts_down(cluster: LiveCluster) -> None:
+class OpenStream:
+    """An append stream that is held open, which keeps a node that stops from being done at once."""
+
+    def __init__(self, node: LiveNode) -> None:
+        self._requests: SimpleQueue[log_pb2.AppendStreamRequest] = SimpleQueue()
+        self._answers = node.log.AppendStream(iter(self._requests.get, None), timeout=30)
+
+    def append(self) -> log_pb2.AppendStreamResponse:
+        append = log_pb2.AppendRequest(topic="t", batch=one_batch(b"x"))
+        self._requests.put(log_pb2.AppendStreamRequest(append=append))
+        answer: log_pb2.AppendStreamResponse = next(self._answers)
+        return answer
+
+
+def test_while_it_stops_it_refuses_what_is_new(cluster: LiveCluster) -> None:
     node = cluster.nodes[1]
     node.start()
-    until(node.serving, "it serves")
     cluster.create_topic("t")
-    # The only node cannot hand over, so it refuses for as long as it tries.
+    stream = OpenStream(node)
+    assert stream.append().HasField("appended")
     node.signal(signal.SIGTERM)
-
-    def reason() -> str:
-        with Refused() as refused:
-            node.log.Append(log_pb2.AppendRequest(topic="t", batch=one_batch(b"x")), timeout=2)
-        return f"{refused.reason} {refused.outcome}"
-
-    until(lambda: not node.serving(), "health says that it stops")
-    assert reason() == "SHUTTING_DOWN NOT_DONE"
+    error = until(lambda: stream.append().error, "an append is refused").SerializeToString()
+    refused = errors_pb2.Error.FromString(error)
+    assert errors_pb2.Reason.Name(refused.reason) == "REASON_SHUTTING_DOWN"
+    assert errors_pb2.Outcome.Name(refused.outcome) == "OUTCOME_NOT_DONE"
 
 
 def test_a_second_signal_ends_it_at_once(cluster: LiveCluster) -> None:
     node = cluster.nodes[1]
     node.start()
-    until(node.serving, "it serves")
     cluster.create_topic("t")
+    stream = OpenStream(node)
+    assert stream.append().HasField("appended")
     node.signal(signal.SIGTERM)
-    until(lambda: not node.serving(), "health says that it stops")
+    until(lambda: "stopping" in node.log_path.read_text(), "it stops")
     node.signal(signal.SIGTERM)
     assert node.process is not None
-    assert node.process.wait(1) == 1
+    assert node.process.wait(PATIENCE_SECONDS) == 1
+    assert "stopped" not in node.log_path.read_text()
 
 
 def test_a_node_that_was_never_told_to_stop_keeps_what_it_acknowledged(cluster: LiveCluster) -> None:

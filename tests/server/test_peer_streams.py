@@ -67,6 +67,12 @@ def fail(error: BaseException) -> None:
     raise AssertionError("a link's task ended") from error
 
 
+def open_stream(channel: grpc.aio.Channel) -> Any:
+    """A stream of frames to a peer listener, written by hand."""
+    stub: Any = peer_pb2_grpc.PeerStub(channel)
+    return stub.Exchange()
+
+
 class Side:
     """One node's links and, unless it is dead, its peer listener."""
 
@@ -181,7 +187,7 @@ async def test_a_stream_that_does_not_belong_here_is_refused_with_the_reason(
 ) -> None:
     right = {"cluster_id": "c", "node_id": 1, "to_node_id": 2, "protocol": 1, "purpose": "bulk", "session": 1}
     async with pair() as (_, two), grpc.aio.insecure_channel(two.address) as channel:
-        call: Any = peer_pb2_grpc.PeerStub(channel).Exchange()
+        call = open_stream(channel)
         await call.write(pb.Frame(hello=pb.Hello(**{**right, **wrong})))
         assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert why in await call.details()
@@ -193,10 +199,10 @@ async def test_only_the_newest_stream_of_a_lane_is_listened_to() -> None:
     two = Side(2, addresses)
     await two.listen()
     async with grpc.aio.insecure_channel(two.address) as channel:
-        older: Any = peer_pb2_grpc.PeerStub(channel).Exchange()
+        older = open_stream(channel)
         await older.write(hello)
         await older.read()
-        newer: Any = peer_pb2_grpc.PeerStub(channel).Exchange()
+        newer = open_stream(channel)
         await newer.write(hello)
         await newer.read()
         await older.write(pb.Frame(sequence=1))
@@ -224,9 +230,7 @@ class Deaf(peer_pb2_grpc.PeerServicer):
     def __init__(self) -> None:
         self.urgent: asyncio.Queue[int] = asyncio.Queue()
 
-    async def Exchange(  # type: ignore[override]
-        self, request_iterator: AsyncIterator[pb.Frame], context: Any
-    ) -> AsyncIterator[pb.Ack]:
+    async def Exchange(self, request_iterator: AsyncIterator[pb.Frame], context: Any) -> AsyncIterator[pb.Ack]:
         hello = (await anext(aiter(request_iterator))).hello
         yield pb.Ack()
         if hello.purpose != "urgent":

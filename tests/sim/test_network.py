@@ -1,4 +1,5 @@
-"""The network between nodes behaves towards them as the gRPC shell does, and its faults are those of real networks."""
+"""The network between nodes behaves towards them as the gRPC shell does, and its faults are those of real
+networks."""
 
 from __future__ import annotations
 

@@ -26,13 +26,18 @@ def test_what_is_planned_for_later_does_not_happen_yet() -> None:
     assert happened == [1]
 
 
-def test_a_run_stops_when_told_at_the_event_that_did_it() -> None:
+def test_a_halted_world_stops_at_the_event_that_did_it() -> None:
     world = World(1)
     happened: list[int] = []
-    for delay in (10, 20, 30):
-        world.after(delay, happened.append, delay)
-    assert world.run_until(100, lambda: len(happened) == 2)
-    assert happened == [10, 20]
+
+    def halt() -> None:
+        world.halted = True
+
+    world.after(10, happened.append, 10)
+    world.after(20, halt)
+    world.after(20, happened.append, 20)
+    world.run_until(100)
+    assert happened == [10]
     assert world.now_us == 20
 
 

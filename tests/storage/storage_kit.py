@@ -25,8 +25,10 @@ def batch(base_offset: int, count: int = 1, timestamp_ms: int = 1000, size: int 
     return HEADER.pack(base_offset, 0, 1, 0, 0, count, size, 0, 0, 0, 0, timestamp_ms, timestamp_ms) + fill * size
 
 
-def data_entry(index: int, term: int, base_offset: int, **how: int) -> Entry:
-    return Entry(index, term, EntryKind.DATA, batch(base_offset, **how))
+def data_entry(
+    index: int, term: int, base_offset: int, count: int = 1, timestamp_ms: int = 1000, size: int = 20
+) -> Entry:
+    return Entry(index, term, EntryKind.DATA, batch(base_offset, count, timestamp_ms, size))
 
 
 def command(index: int, term: int, data: bytes = b"command") -> Entry:
@@ -68,7 +70,13 @@ def write(log: PartitionLog, maintain: bool = True) -> int:
 
 
 def append(
-    log: PartitionLog, number: int, entries: Sequence[Entry], *, term: int = 1, vote: int | None = 1, commit: int = 0
+    log: PartitionLog,
+    number: int,
+    entries: Sequence[Entry],
+    *,
+    term: int = 1,
+    vote: int | None = 1,
+    commit: int = 0,
 ) -> None:
     """Stages and makes durable."""
     log.stage(number, HardState(term, vote, max(commit, log.hard_state.commit)), entries)

@@ -1,7 +1,9 @@
-"""What the log does when the disk fails, fills up or loses power: RAFT.md §2, §3 and §5 (4, 5, 6, 26) as they touch it."""
+"""What the log does when the disk fails, fills up or loses power: RAFT.md §2, §3 and §5 (4, 5, 6, 26) as they touch
+it."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 import pytest
@@ -96,8 +98,8 @@ def test_entries_read_from_disk_before_a_truncation_do_not_come_back_after_it() 
     job.run()
     log.stage(1, HardState(2, 1, 0), commands(5, 7, term=2, data=b"new"))
     log.on_done(job)
-    write(log)
-    assert [(entry.index, entry.term) for entry in read_all(log)] == [(i, 1 if i < 5 else 2) for i in range(1, 7)]
+    append(log, 2, commands(7, 12, term=2, data=b"new"), term=2)
+    assert [(entry.index, entry.term) for entry in read_all(log)] == [(i, 1 if i < 5 else 2) for i in range(1, 12)]
 
 
 def test_the_term_is_durable_before_or_with_the_entries_of_that_term() -> None:
@@ -207,11 +209,16 @@ def test_a_full_disk_and_then_a_power_cut_leave_the_acknowledged_log() -> None:
 
 def test_every_step_of_every_job_may_be_the_last_before_the_power_goes() -> None:
     """A roll, a checkpoint, retention and the writes between them, cut after each operation on the disk."""
+    for seed in range(5):
+        every_cut(seed)
+
+
+def every_cut(seed: int) -> None:
     done = False
     cut = 0
     while not done:
         cut += 1
-        disk = new_disk(cut)
+        disk = new_disk(1000 * seed + cut)
         log = create(disk, small(segment_bytes=1024))
         acknowledged = 0
         disk.cut_after(cut)
@@ -249,7 +256,8 @@ def live(log: PartitionLog) -> int:
 
 
 def test_a_new_segments_name_is_durable_before_anything_in_it_is_acknowledged() -> None:
-    """The directory is synced after the rename: without that, acknowledged entries go with the name of their file."""
+    """The directory is synced after the rename: without that, acknowledged entries go with the name of their
+    file."""
     for seed in range(20):
         disk = new_disk(seed)
         log = create(disk)
@@ -296,6 +304,29 @@ def test_what_a_killed_process_left_in_the_page_cache_is_durable_once_it_has_bee
         seen = reopen(disk).last_index
         disk.crash()
         assert reopen(disk).last_index == seen == 8
+
+
+def test_a_new_segment_that_a_killed_process_left_keeps_its_name_once_it_has_been_read() -> None:
+    """The rename was made and not synced: what the restarted replica sees in it must not go with the name."""
+    seen_new = 0
+    for seed in range(8):
+        for cut in range(1, 12):
+            disk = new_disk(seed)
+            log = create(disk)
+            append(log, 1, commands(1, 3))
+            log.roll()
+            log.stage(2, None, commands(3, 9))
+            job = log.write_job()
+            assert job is not None
+            disk.cut_after(cut)
+            with contextlib.suppress(PowerCut):
+                job.run()
+            disk.crash(keep_all=True)
+            seen = reopen(disk).last_index
+            seen_new += seen == 8
+            disk.crash()
+            assert reopen(disk).last_index == seen
+    assert seen_new
 
 
 def test_left_overs_of_an_interrupted_roll_are_removed() -> None:

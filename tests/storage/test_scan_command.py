@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from storage.storage_kit import append, create, data_entry, small
@@ -28,7 +28,7 @@ def log_directory(tmp_path: Path) -> Path:
     return tmp_path / "replica-0"
 
 
-def scan(*arguments: object) -> tuple[int, list[dict[str, object]]]:
+def scan(*arguments: object) -> tuple[int, list[dict[str, Any]]]:
     result = RUN.invoke(app, ["scan", *map(str, arguments), "--format", "json"])
     return result.exit_code, json.loads(result.stdout)
 
@@ -36,10 +36,10 @@ def scan(*arguments: object) -> tuple[int, list[dict[str, object]]]:
 def test_a_sound_log_is_described_and_the_exit_code_is_0(log_directory: Path) -> None:
     code, (report,) = scan(log_directory, "--verify")
     assert code == 0
-    sealed, active = report["segments"]  # type: ignore[misc]
-    assert (sealed["sealed"], sealed["first_index"], sealed["last_index"]) == (True, 1, 2)  # type: ignore[index]
-    assert (active["first_offset"], active["end_offset"]) == (3, 4)  # type: ignore[index]
-    assert active["hard_state"] == {"term": 2, "vote": 3, "commit": 2}  # type: ignore[index]
+    sealed, active = report["segments"]
+    assert (sealed["sealed"], sealed["first_index"], sealed["last_index"]) == (True, 1, 2)
+    assert (active["first_offset"], active["end_offset"]) == (3, 4)
+    assert active["hard_state"] == {"term": 2, "vote": 3, "commit": 2}
     assert report["damage"] == []
 
 
@@ -57,9 +57,9 @@ def test_damage_is_named_with_its_byte_and_the_exit_code_is_4(log_directory: Pat
     sealed.write_bytes(content)
     code, (report,) = scan(log_directory, "--verify")
     assert code == 4
-    (damage,) = report["damage"]  # type: ignore[misc]
-    assert damage["path"] == str(sealed)  # type: ignore[index]
-    assert 96 <= damage["position"] <= 96 + 64 + 50  # type: ignore[index]
+    (damage,) = report["damage"]
+    assert damage["path"] == str(sealed)
+    assert 96 <= damage["position"] <= 96 + 64 + 50
 
 
 def test_a_torn_tail_is_no_damage_and_is_left_as_it_is(log_directory: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_torn_tail_is_no_damage_and_is_left_as_it_is(log_directory: Path) -> N
     active.write_bytes(torn)
     code, (report,) = scan(log_directory)
     assert code == 0
-    assert report["segments"][1]["torn_at"] == len(torn) - len(b"half a record")  # type: ignore[index]
+    assert report["segments"][1]["torn_at"] == len(torn) - len(b"half a record")
     assert active.read_bytes() == torn
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import google_crc32c
 from hypothesis import strategies as st
+
 from quorumlog.wire.batch import encode_batch, encode_headers
 from quorumlog.wire.header import CHECKSUM_FROM, HEADER, Codec, parse_header
 

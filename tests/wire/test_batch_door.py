@@ -9,6 +9,8 @@ import zlib
 import lz4.frame  # type: ignore[import-untyped]
 import pytest
 import zstandard
+from wire.batches import lying
+
 from quorumlog.wire.batch import (
     MAX_BATCH_BYTES,
     BatchTooLarge,
@@ -20,7 +22,6 @@ from quorumlog.wire.batch import (
 )
 from quorumlog.wire.header import HEADER_SIZE, Codec
 from quorumlog.wire.record import decode_headers, encode_headers
-from wire.batches import lying
 
 LIMIT = 1 << 20
 PLAIN = encode_batch([b"one", b"two", None], timestamps_ms=[100, 105, 103], keys=[b"k", None, b"kk"])

@@ -7,10 +7,11 @@ from array import array
 
 import pytest
 from hypothesis import given, settings
+from wire.batches import Drawn, drawn_batches
+
 from quorumlog.wire import batch as batch_module
 from quorumlog.wire.batch import BatchError, decode_batch, encode_batch, validate
 from quorumlog.wire.header import COLUMN_KEYS, HEADER_SIZE, Codec, parse_header, with_base_offset
-from wire.batches import Drawn, drawn_batches
 
 
 @given(drawn_batches())

@@ -1,19 +1,20 @@
 """The clients' connections: a request that arrives late or never, an answer that is lost, a connection that breaks.
 
-What gRPC is otherwise. A call ends exactly once: with what the node answered, or with ``Lost``, which says whether the
-request may have reached the node. Requests of one client to one node arrive in the order in which they were made, as on
-one stream.
+What gRPC is otherwise. A call ends exactly once: with what the node answered, or with ``Lost``, which says whether
+the request may have reached the node. Requests of one client to one node arrive in the order in which they were
+made, as on one stream.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from quorumlog.sim.world import MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from quorumlog.replica import Node
     from quorumlog.sim.host import Host
@@ -56,7 +57,8 @@ class Calls:
     def call(
         self, client: int, node: int, request: Request, answer: Callable[[Any], None], timeout_ms: int
     ) -> None:
-        """Has ``request`` done to ``node``; ``answer`` gets the node's answer, or Lost after ``timeout_ms`` at the latest."""
+        """Has ``request`` done to ``node``; ``answer`` gets the node's answer, or Lost after ``timeout_ms`` at the
+        latest."""
         self._made += 1
         number = self._made
         self._open[number] = _Call(node, answer)
@@ -100,4 +102,4 @@ class Calls:
             call.answer(result)
 
     def _delay(self) -> int:
-        return self._random.randrange(80, 500)
+        return 80 + int(self._random.random() * 420)

@@ -9,13 +9,20 @@ import json
 import os
 import sys
 import time
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from quorumlog.check.history import write_history
@@ -35,7 +42,7 @@ app = typer.Typer(
 _errors = Console(stderr=True, highlight=False)
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     text = "text"
     json = "json"
 
@@ -123,7 +130,11 @@ def _print_outcome(outcome: dict[str, object]) -> None:
     console = Console(highlight=False)
     summed = outcome["totals"]
     assert isinstance(summed, dict)
-    for title, prefix in (("operations", ("send", "read", "final", "end")), ("faults", ("fault ",)), ("events", ("event ",))):
+    for title, prefix in (
+        ("operations", ("send", "read", "final", "end")),
+        ("faults", ("fault ",)),
+        ("events", ("event ",)),
+    ):
         table = Table("", title, box=None, show_header=False, title_justify="left")
         for name, count in summed.items():
             if name.startswith(prefix):
@@ -132,12 +143,12 @@ def _print_outcome(outcome: dict[str, object]) -> None:
             console.print(f"{title}:")
             console.print(table)
     console.print(
-        f"{summed.get('leaders killed', 0):,} leaders killed, {summed.get('failovers', 0):,} of them followed by another"
-        f" node; {summed.get('frames', 0):,} frames"
+        f"{summed.get('leaders killed', 0):,} leaders killed, {summed.get('failovers', 0):,} of them followed by"
+        f" another node; {summed.get('frames', 0):,} frames"
     )
     console.print(
-        f"{outcome['seeds']:,} seeds in {outcome['wall_s']} s: {outcome['seeds_per_s']} seeds/s with {outcome['jobs']} jobs,"
-        f" {outcome['virtual_s']:,} s of virtual time ({outcome['times_real_time']} times real time)"
+        f"{outcome['seeds']:,} seeds in {outcome['wall_s']} s: {outcome['seeds_per_s']} seeds/s with"
+        f" {outcome['jobs']} jobs, {outcome['virtual_s']:,} s of virtual time ({outcome['times_real_time']} times real time)"
     )
     failed = outcome["failed"]
     assert isinstance(failed, list)
@@ -152,7 +163,9 @@ def _print_outcome(outcome: dict[str, object]) -> None:
 def replay(
     seed: Annotated[int, typer.Argument(help="The seed to run again.")],
     trace: Annotated[bool, typer.Option("--trace", help="Print every event.")] = False,
-    history: Annotated[Path | None, typer.Option(help="Write the clients' history to this file, as JSON lines.")] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="Write the clients' history to this file, as JSON lines.")
+    ] = None,
 ) -> None:
     """Run one seed twice, check that both runs are the same to the last event, and report what it violates."""
     first, again = Run(draw(seed)), Run(draw(seed))
@@ -184,7 +197,8 @@ def mutants(
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = os.cpu_count() or 1,
     output: Annotated[Format, typer.Option("--format", help="How to print the outcome.")] = Format.text,
 ) -> None:
-    """Plant one bug after another and see in how many seeds each is found; a bug not found is a hole in the suite."""
+    """Plant one bug after another and see in how many seeds each is found; a bug not found is a hole in the
+    suite."""
     if name and name not in MUTANTS:
         raise typer.BadParameter(f"no planted bug is called {name!r}; there are {', '.join(MUTANTS)}")
     hunts: list[Hunt] = []
@@ -192,7 +206,11 @@ def mutants(
         found = hunt(planted, jobs)
         hunts.append(found)
         if output is Format.text:
-            verdict = f"[green]found[/] in seed {found.seed}, the {found.tried}." if found.found else "[bold red]missed[/]"
+            verdict = (
+                f"[green]found[/] in seed {found.seed}, the {found.tried}."
+                if found.found
+                else "[bold red]missed[/]"
+            )
             Console(highlight=False).print(
                 f"{planted}: {verdict} of {found.budget} seeds"
                 + (f": {found.violation}" if found.found else f"; expected {' or '.join(found.expected)}"),

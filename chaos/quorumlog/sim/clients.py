@@ -1,8 +1,9 @@
-"""Simulated producers and readers: the client's own decisions (``quorumlog.client.policy``) over simulated connections.
+"""Simulated producers and readers: the client's own decisions (``quorumlog.client.policy``) over simulated
+connections.
 
 Routing, batching, sequence numbers and retries are those of the real client; what stands here is its shell, as
-``quorumlog.client.producer`` is on gRPC. Every record has a value that no other has, and everything asked and answered goes into the
-history.
+``quorumlog.client.producer`` is on gRPC. Every record has a value that no other has, and everything asked and
+answered goes into the history.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from quorumlog.check import EventType
-from quorumlog.client.errors import NotDone, QuorumlogError, Reason, make_error
+from quorumlog.client.errors import NotDone, QuorumlogError, make_error
 from quorumlog.client.policy.accumulator import Accumulator, ProducerSettings
 from quorumlog.client.policy.backoff import LOOKUP
 from quorumlog.client.policy.routing import ClusterView, PartitionView, Router, TopicView
 from quorumlog.client.policy.sender import Sender
 from quorumlog.machine import ProducerOpened
-from quorumlog.replica import Earliest, End, Failure, Metadata, OffsetFound, Outcome, ReadResult
+from quorumlog.replica import Earliest, End, Failure, Metadata, OffsetFound, Outcome, ReadResult, Reason
 from quorumlog.sim.calls import Lost
 from quorumlog.sim.world import MS
 from quorumlog.wire.batch import decode_batch
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from random import Random
 
     from quorumlog.check import Recorder
-    from quorumlog.client.policy.sender import Send
     from quorumlog.client.policy.pending import PendingBatch
+    from quorumlog.client.policy.sender import Send
     from quorumlog.replica import Appended
     from quorumlog.sim.calls import Calls
     from quorumlog.sim.world import World
@@ -50,8 +51,8 @@ def partition_key(topic: str, partition: int) -> str:
 
 
 class Values:
-    """The records' values: each has a number that no other has, and bytes that follow from it, so that a reader can tell
-    a record that was changed or put together from others."""
+    """The records' values: each has a number that no other has, and bytes that follow from it, so that a reader can
+    tell a record that was changed or put together from others."""
 
     __slots__ = ("_filler", "_sizes", "made")
 
@@ -81,7 +82,9 @@ class Values:
 class Shared:
     """What all clients of a world share. ``now_ms`` is their steady clock."""
 
-    def __init__(self, world: World, calls: Calls, recorder: Recorder, values: Values, nodes: Sequence[int]) -> None:
+    def __init__(
+        self, world: World, calls: Calls, recorder: Recorder, values: Values, nodes: Sequence[int]
+    ) -> None:
         self.world = world
         self.calls = calls
         self.recorder = recorder
@@ -152,7 +155,11 @@ class Locator:
                 tell()
 
         self._shared.calls.call(
-            self._client, node_at(address), lambda node, done: node.metadata(topics, done), answered, CALL_TIMEOUT_MS
+            self._client,
+            node_at(address),
+            lambda node, done: node.metadata(topics, done),
+            answered,
+            CALL_TIMEOUT_MS,
         )
 
     def _view(self, metadata: Metadata) -> ClusterView:
@@ -326,18 +333,22 @@ class Producer:
             self._open_failures += 1
             if isinstance(result, Lost):
                 self._locator.lost(address)
-            elif result.reason is Reason.NOT_LEADER:
+            elif result.reason in (Reason.NOT_LEADER, Reason.NO_QUORUM):
                 router.controller_refused(address, address_of(result.leader_node) if result.leader_node else "")
             self._poll_soon(int(LOOKUP.delay_ms(self._open_failures, self._shared.random) * MS))
 
         self._shared.calls.call(
-            self._client, node_at(address), lambda node, done: node.open_producer("", done), answered, CALL_TIMEOUT_MS
+            self._client,
+            node_at(address),
+            lambda node, done: node.open_producer("", done),
+            answered,
+            CALL_TIMEOUT_MS,
         )
 
 
 class Reader:
-    """Follows one partition from its start. With ``final`` it is the fresh client at a run's end: it reads to the end and
-    stops, and ``finished`` says so."""
+    """Follows one partition from its start. With ``final`` it is the fresh client at a run's end: it reads to the
+    end and stops, and ``finished`` says so."""
 
     def __init__(self, shared: Shared, topic: str, partition: int, *, max_bytes: int, final: bool = False) -> None:
         self.finished = False
@@ -439,15 +450,17 @@ class Reader:
                 self.position = records[-1].offset + 1
         value = {"start": result.start_offset, "end": result.end_offset, "batches": batches}
         shared.recorder.complete(shared.now_ns, invocation, EventType.OK, value, node=node)
-        if self._final and self.end is not None and self.position >= self.end:
+        if self._final and self.position >= max(self.end or 0, result.end_offset):
             self.finished = True
             return
-        self._go_on(1 * MS if batches else shared.random.randrange(10 * MS, 60 * MS))
+        self._go_on(5 * MS if batches else shared.random.randrange(10 * MS, 60 * MS))
 
     # --- looking up offsets ---
 
     def _find_start(self) -> None:
-        self._find(Earliest(), lambda found: self._assign(max(found.start_offset, min(self.position, found.end_offset))))
+        self._find(
+            Earliest(), lambda found: self._assign(max(found.start_offset, min(self.position, found.end_offset)))
+        )
 
     def _find_end(self) -> None:
         def found(offsets: OffsetFound) -> None:
@@ -520,7 +533,9 @@ class TailProbe:
         def answered(result: OffsetFound | Failure | Lost) -> None:
             if isinstance(result, OffsetFound):
                 self._locator.answered()
-                shared.recorder.complete(shared.now_ns, invocation, EventType.OK, result.end_offset, node=node_at(address))
+                shared.recorder.complete(
+                    shared.now_ns, invocation, EventType.OK, result.end_offset, node=node_at(address)
+                )
             else:
                 error = "lost" if isinstance(result, Lost) else result.reason.name
                 shared.recorder.complete(shared.now_ns, invocation, EventType.FAIL, error=error)

@@ -1,4 +1,5 @@
-"""A whole cluster in one world: hosts, network, connections of clients, taps; and what can be asked and done of it as one."""
+"""A whole cluster in one world: hosts, network, connections of clients, taps; and what can be asked and done of it
+as one."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quorumlog.check import Recorder
 from quorumlog.machine import TopicConfig
-from quorumlog.replica import Failure, NodeConfig, TopicCreated
+from quorumlog.replica import Failure, NodeConfig, PartitionDescription, TopicCreated
 from quorumlog.replica.ids import CONTROLLER_GROUP, node_of
 from quorumlog.sim.calls import Calls, Lost
 from quorumlog.sim.clients import Shared, Values
@@ -60,8 +61,8 @@ class Cluster:
             Values(self.world.random("values"), options.record_bytes),
             self.nodes,
         )
-        self.topics: dict[str, int] = {}
-        """Topics known to exist, with their numbers of partitions."""
+        self.topics: dict[str, tuple[PartitionDescription, ...]] = {}
+        """Topics known to exist, with the groups that are their partitions."""
 
     def start(self) -> None:
         for host in self.hosts.values():
@@ -100,20 +101,18 @@ class Cluster:
         found: dict[int, tuple[int, ...]] = {}
         for host in self.hosts.values():
             for group, replica in host.replicas():
-                found.setdefault(group, tuple(sorted(node_of(voter) for voter in replica.raft.configuration.voters)))
+                found.setdefault(
+                    group, tuple(sorted(node_of(voter) for voter in replica.raft.configuration.voters))
+                )
         return dict(sorted(found.items()))
 
-    def group_of(self, topic: str, partition: int) -> int | None:
-        """The partition's group, if any living node knows it."""
-        for host in self.hosts.values():
-            if host.node is not None:
-                group = host.node._catalog._ids.get((topic, partition))
-                if group is not None:
-                    return group
-        return None
+    def partitions(self) -> list[tuple[str, PartitionDescription]]:
+        """Every partition known to exist, in one order."""
+        return [(topic, partition) for topic, parts in sorted(self.topics.items()) for partition in parts]
 
     def disagreement(self, nodes: Iterable[int]) -> str:
-        """Where the replicas on these nodes differ; "" if every group has the same applied index and digest on all."""
+        """Where the replicas on these nodes differ; "" if every group has the same applied index and digest on
+        all."""
         alive = [self.hosts[node] for node in nodes]
         for group, voters in self.groups().items():
             states: dict[tuple[int, bytes], list[int]] = {}
@@ -123,7 +122,9 @@ class Cluster:
                     state = (0, b"") if replica is None else (replica.machine.applied_index, replica.machine.digest)
                     states.setdefault(state, []).append(host.node_id)
             if len(states) > 1:
-                told = "; ".join(f"nodes {found} at {index} {digest.hex()[:8]}" for (index, digest), found in states.items())
+                told = "; ".join(
+                    f"nodes {found} at {index} {digest.hex()[:8]}" for (index, digest), found in states.items()
+                )
                 return f"group {group}: {told}"
         return ""
 
@@ -136,7 +137,7 @@ class Cluster:
 
         def answered(result: TopicCreated | Failure | Lost) -> None:
             if isinstance(result, TopicCreated):
-                self.topics[name] = len(result.topic.partitions)
+                self.topics[name] = result.topic.partitions
                 made()
                 return
             leader = result.leader_node if isinstance(result, Failure) else 0
@@ -144,7 +145,9 @@ class Cluster:
             self.world.after(30 * MS, ask)
 
         def ask() -> None:
-            self.calls.call(client, controller[0], lambda node, done: node.create_topic(name, config, done), answered, 1500)
+            self.calls.call(
+                client, controller[0], lambda node, done: node.create_topic(name, config, done), answered, 1500
+            )
 
         ask()
 

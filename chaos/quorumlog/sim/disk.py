@@ -1,17 +1,19 @@
 """A disk that can lose what was never synced, tear what was being written, fail, fill up, lie and rot.
 
 One ``SimulatedDisk`` is one node's file system in memory; it implements ``quorumlog.storage.Files``. It keeps two
-versions of everything: what a reader sees now (the page cache) and what a power cut would leave (the platter), with the
-unsynced writes between them in order. ``crash`` decides, with the seed's own random numbers, which of those made it: each may be
-lost, kept, cut short, or kept page by page in any order. Names are the same: created, renamed and removed names
-become durable only by ``fsync_dir``; a crash keeps some prefix of what was done in each directory since.
+versions of everything: what a reader sees now (the page cache) and what a power cut would leave (the platter), with
+the unsynced writes between them in order. ``crash`` decides, with the seed's own random numbers, which of those
+made it: each may be lost, kept, cut short, or kept page by page in any order. Names are the same: created, renamed
+and removed names become durable only by ``fsync_dir``; a crash keeps some prefix of what was done in each directory
+since.
 
-Faults are planted by name (``fail_sync``, ``fail_read``, ``capacity``, ``flip_bit``, ``stale_block``, ``misdirect``, ``lie``,
-``cut_after``), so that a schedule of them can be printed, replayed and shrunk.
+Faults are planted by name (``fail_sync``, ``fail_read``, ``capacity``, ``flip_bit``, ``stale_block``,
+``misdirect``, ``lie``, ``cut_after``), so that a schedule of them can be printed, replayed and shrunk.
 
 Prior art: TigerBeetle's ``src/testing/storage.zig``; FoundationDB's ``AsyncFileNonDurable``; "All File Systems Are
 Not Created Equal" (Pillai et al., OSDI 2014) for what a crash may leave; "Can Applications Recover from fsync
-Failures?" (Rebello et al., ATC 2020) for what a failed fsync leaves: pages that are clean, readable, and not on disk.
+Failures?" (Rebello et al., ATC 2020) for what a failed fsync leaves: pages that are clean, readable, and not on
+disk.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ def _error(number: int, path: str) -> OSError:
 
 
 class _Inode:
-    """One file: ``content`` as it is read, ``durable`` as a power cut would leave it, and the way from the one to the other."""
+    """One file: ``content`` as it is read, ``durable`` as a power cut would leave it, and the way from the one to
+    the other."""
 
     __slots__ = ("content", "durable", "unsynced")
 
@@ -304,8 +307,8 @@ class SimulatedDisk:
     def crash(self, *, keep_all: bool = False, pages: bool = True) -> None:
         """The machine goes down and comes back: open files are dead, unsynced writes and names have a fate each.
 
-        ``keep_all``: only the process died; the page cache survives, and is still not durable. ``pages``: writes may
-        reach the disk page by page and out of order; otherwise they are lost, kept or cut short.
+        ``keep_all``: only the process died; the page cache survives, and is still not durable. ``pages``: writes
+        may reach the disk page by page and out of order; otherwise they are lost, kept or cut short.
         """
         self.epoch += 1
         self.off = False
@@ -316,7 +319,8 @@ class SimulatedDisk:
             self.used = self._measure(self._root)
 
     def fail_sync(self, path: str, times: int = 1) -> None:
-        """The next fsyncs of files or directories whose path contains ``path`` fail with EIO; what they held is lost."""
+        """The next fsyncs of files or directories whose path contains ``path`` fail with EIO; what they held is
+        lost."""
         self._sync_failures[path] = times
 
     def fail_read(self, path: str, start: int = 0, end: int = 1 << 62) -> None:
@@ -426,7 +430,8 @@ class SimulatedDisk:
 
     def _measure(self, directory: _Directory) -> int:
         return sum(
-            self._measure(one) if isinstance(one, _Directory) else len(one.content) for one in directory.names.values()
+            self._measure(one) if isinstance(one, _Directory) else len(one.content)
+            for one in directory.names.values()
         )
 
     def _crash_directory(self, directory: _Directory, pages: bool) -> None:

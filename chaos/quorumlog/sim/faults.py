@@ -1,8 +1,9 @@
 """The nemesis: draws one fault after another from those its seed allows, and undoes each when its time is over.
 
-Each fault is a function that does something to the cluster and returns how to undo it, with a count of what it was seen to do; both
-go into the history, so that a fault without an effect is noticed. Nothing here protects a majority: the first phase may kill every
-node. It never destroys what was synced, so the last good copy of committed data is always somewhere.
+Each fault is a function that does something to the cluster and returns how to undo it, with a count of what it was
+seen to do; both go into the history, so that a fault without an effect is noticed. Nothing here protects a
+majority: the first phase may kill every node. It never destroys what was synced, so the last good copy of committed
+data is always somewhere.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Nemesis:
         self.counts: dict[str, int] = {}
         self.killed_leaders: list[tuple[int, int, int]] = []
         """(time in µs, group, node) of each leader that was killed."""
+        self.stopping: dict[int, int] = {}
+        """node -> the life of its process that is on its way out."""
         self._stopped = False
         self._topics_made = 0
         options = cluster.options
@@ -85,7 +88,8 @@ class Nemesis:
     # --- the end of the first phase ---
 
     def heal(self, nodes: Iterable[int]) -> None:
-        """From here on nothing new happens, and whatever was done to ``nodes`` and between them is undone for good."""
+        """From here on nothing new happens, and whatever was done to ``nodes`` and between them is undone for
+        good."""
         self._stopped = True
         cluster = self.cluster
         healthy = frozenset(nodes)
@@ -97,6 +101,8 @@ class Nemesis:
             host = cluster.hosts[node]
             host.pace.slow_us_max = 0
             host.fill_disk(None)
+            if host.life and self.stopping.get(node) == host.life:
+                cluster.kill(node)
             cluster.revive(node)
 
     def leave_broken(self, nodes: Iterable[int]) -> None:
@@ -129,7 +135,9 @@ class Nemesis:
 
     def a_leader(self) -> tuple[int, int] | None:
         """(group, node) of a group that has a leader."""
-        led = [(group, leader) for group in self.cluster.groups() if (leader := self.cluster.leader(group)) is not None]
+        led = [
+            (group, leader) for group in self.cluster.groups() if (leader := self.cluster.leader(group)) is not None
+        ]
         return self.random.choice(led) if led else None
 
     def new_topic_name(self) -> str:
@@ -189,7 +197,7 @@ def stop(nemesis: Nemesis) -> Undo | None:
     host = cluster.hosts[node]
     if not host.life or host.paused:
         return None
-    life = host.life
+    nemesis.stopping[node] = life = host.life
     host.request(lambda process: process.begin_shutdown())
 
     def end() -> None:
@@ -344,18 +352,16 @@ def transfer(nemesis: Nemesis) -> Undo | None:
     cluster = nemesis.cluster
     if not cluster.topics:
         return None
-    topic = nemesis.random.choice(sorted(cluster.topics))
-    partition = nemesis.random.randrange(cluster.topics[topic])
-    group = cluster.group_of(topic, partition)
-    leader = None if group is None else cluster.leader(group)
-    if group is None or leader is None:
+    topic, partition = nemesis.random.choice(cluster.partitions())
+    leader = cluster.leader(partition.group_id)
+    if leader is None:
         return None
-    to = nemesis.random.choice(cluster.groups()[group])
+    to = nemesis.random.choice(partition.replicas)
     answers: list[object] = []
     cluster.calls.call(
         cluster.shared.new_client(),
         leader,
-        lambda node, done: node.transfer_leadership(topic, partition, to, done),
+        lambda node, done: node.transfer_leadership(topic, partition.partition, to, done),
         answers.append,
         1000,
     )
@@ -402,4 +408,3 @@ FAULTS: dict[str, Fault] = {
     "clients cut off": clients_cut_off,
     "clock jump": clock_jump,
 }
-

@@ -1,11 +1,12 @@
-"""One machine of the world: a disk that outlives everything, and now and then a process on it, which is a whole Node.
+"""One machine of the world: a disk that outlives everything, and now and then a process on it, which is a whole
+Node.
 
-To the node, this is the shell that the gRPC server is otherwise (``quorumlog.server.loop``): it feeds ticks, frames,
-finished jobs and requests, calls ``process`` once for whatever came together, and carries out the effects. To the
-faults it is what can be killed, cut from power, paused and slowed.
+To the node, this is the shell that the gRPC server is otherwise (``quorumlog.server.loop``): it feeds ticks,
+frames, finished jobs and requests, calls ``process`` once for whatever came together, and carries out the effects.
+To the faults it is what can be killed, cut from power, paused and slowed.
 
-A job runs when its drawn time is over, all at once; if the process dies before, the job has done nothing, a part of it, or
-everything but say so.
+A job runs when its drawn time is over, all at once; if the process dies before, the job has done nothing, a part of
+it, or everything but say so.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ class Host:
         self._network.stopped(self.node_id, silently=silently)
 
     def _cut_jobs(self) -> None:
-        """Jobs under way had got somewhere when the process died: some nowhere, some to their end, one to its middle."""
+        """Jobs under way had got somewhere when the process died: some nowhere, some to their end, one to its
+        middle."""
         random = self._random
         jobs, self._running = list(self._running.values()), {}
         random.shuffle(jobs)
@@ -238,7 +240,7 @@ class Host:
         """Has ``process`` called soon, once for everything that comes in until then."""
         if not self._round_planned:
             self._round_planned = True
-            self._world.after(self._random.randrange(10, 60), self._round, self.life)
+            self._world.after(20 + int(self._random.random() * 180), self._round, self.life)
 
     def _round(self, life: int) -> None:
         if life != self.life or self.node is None:

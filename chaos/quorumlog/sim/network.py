@@ -1,16 +1,17 @@
-"""The network between nodes: streams that open, break and are refused; frames that are late, lost, doubled, overtaken.
+"""The network between nodes: streams that open, break and are refused; frames that are late, lost, doubled,
+overtaken.
 
-It behaves towards a node as the gRPC shell does (``quorumlog.server.peers``): each node keeps one outgoing stream per
-peer and lane; it learns that a stream opened (``link_up``) or broke (``link_down``), and that a peer's connections were
-refused (``peer_lost``). A killed process resets its connections at once; a machine that lost power, and a network
-that is cut, say nothing at all.
+It behaves towards a node as the gRPC shell does (``quorumlog.server.peers``): each node keeps one outgoing stream
+per peer and lane; it learns that a stream opened (``link_up``) or broke (``link_down``), and that a peer's
+connections were refused (``peer_lost``). A killed process resets its connections at once; a machine that lost
+power, and a network that is cut, say nothing at all.
 
-A stream keeps order unless the seed says otherwise. In reality TCP also never loses a frame while a stream lives; here a
-frame may be lost or doubled all the same, because a bounded queue before the stream drops frames under load, and because
-what survives more will survive less.
+A stream keeps order unless the seed says otherwise. In reality TCP also never loses a frame while a stream lives;
+here a frame may be lost or doubled all the same, because a bounded queue before the stream drops frames under load,
+and because what survives more will survive less.
 
-A cut is directed, so that half-open links can be made: ``cut`` holds the pairs (from, to) whose frames vanish. A stream
-opens only if both directions work.
+A cut is directed, so that half-open links can be made: ``cut`` holds the pairs (from, to) whose frames vanish. A
+stream opens only if both directions work.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class Endpoint(Protocol):
 
 
 class _Stream:
-    """One outgoing stream. ``attempt`` grows with each opening or break, so that what was planned for an earlier one is
-    told from what is meant now."""
+    """One outgoing stream. ``attempt`` grows with each opening or break, so that what was planned for an earlier
+    one is told from what is meant now."""
 
     __slots__ = ("arrival_us", "attempt", "peer_life", "up")
 
@@ -200,10 +201,11 @@ class Network:
         if weather.slow and self._random.random() < weather.slow:
             self.counts["slow"] += 1
             return self._random.randrange(weather.delay_us_min, weather.slow_us_max)
-        return self._random.randrange(weather.delay_us_min, weather.delay_us_max)
+        return weather.delay_us_min + int(self._random.random() * (weather.delay_us_max - weather.delay_us_min))
 
 
-# --- shapes of partition (CHAOS.md §3): the directed pairs they cut ------------------------------------------------
+# --- shapes of partition (CHAOS.md §3): the directed pairs they cut
+# ------------------------------------------------
 
 
 def apart(nodes: Iterable[int], others: Iterable[int]) -> set[tuple[int, int]]:
@@ -230,11 +232,14 @@ def bridge(middle: int, nodes: tuple[int, ...]) -> set[tuple[int, int]]:
 
 
 def ring(nodes: tuple[int, ...]) -> set[tuple[int, int]]:
-    """Each node sees a majority (itself and its neighbours on both sides), and no two the same one. Of three nodes it
-    would cut nothing, so there one link is cut: a chain."""
+    """Each node sees a majority (itself and its neighbours on both sides), and no two the same one. Of three nodes
+    it would cut nothing, so there one link is cut: a chain."""
     if len(nodes) <= 3:
         return apart(nodes[:1], nodes[-1:])
     count = len(nodes)
     return {
-        (nodes[i], nodes[j]) for i in range(count) for j in range(count) if i != j and (i - j) % count not in (1, count - 1)
+        (nodes[i], nodes[j])
+        for i in range(count)
+        for j in range(count)
+        if i != j and (i - j) % count not in (1, count - 1)
     }

@@ -1,8 +1,8 @@
 """What a seed decides before its world begins: the cluster, the load, and which faults may happen how often.
 
-Swarm testing (Groce et al., 2012): a run with a few kinds of faults reaches states that a run with all of them at once
-never sees, because one kind drowns the others. So each seed draws its own subset and rates; a quarter of the seeds has
-no fault at all, since a bug that needs none is found nowhere else as easily.
+Swarm testing (Groce et al., 2012): a run with a few kinds of faults reaches states that a run with all of them at
+once never sees, because one kind drowns the others. So each seed draws its own subset and rates; a quarter of the
+seeds has no fault at all, since a bug that needs none is found nowhere else as easily.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from random import Random
 
-#: Every kind of fault the nemesis knows (``quorumlog.sim.faults``), with how often it is drawn, relative to the others.
+#: Every kind of fault the nemesis knows (``quorumlog.sim.faults``), with how often it is drawn, relative to the
+#: others.
 FAULT_WEIGHTS = {
     "kill": 3,
     "kill leader": 4,
@@ -80,13 +81,15 @@ class Options:
     @property
     def calm(self) -> bool:
         """No fault of any kind happens."""
-        weather = self.loss or self.duplicate or self.reorder or self.slow_frames or self.resets or self.lost_answers
+        weather = (
+            self.loss or self.duplicate or self.reorder or self.slow_frames or self.resets or self.lost_answers
+        )
         return not self.faults and not weather
 
     @property
     def election_ms(self) -> int:
-        """The longest that a follower waits for its leader (``NodeConfig.election_ticks`` is 16, drawn from one to two
-        times that)."""
+        """The longest that a follower waits for its leader (``NodeConfig.election_ticks`` is 16, drawn from one to
+        two times that)."""
         return self.tick_ms * 32
 
     def to_json(self) -> dict[str, object]:
@@ -110,7 +113,7 @@ def draw(seed: int) -> Options:
     load = {
         "producers": random.choice((1, 2, 3)),
         "idempotent": random.random() < 0.85,
-        "send_every_ms": random.choice((20, 40, 80)),
+        "send_every_ms": random.choice((30, 60, 120)),
         "burst": random.choice((1, 3, 6)),
         "record_bytes": 6000 if large else 40,
         "batch_bytes": random.choice((256, 16 << 10)),
@@ -118,7 +121,7 @@ def draw(seed: int) -> Options:
         "read_bytes": random.choice((1, 4096, 64 << 10)),
         "retention_bytes": 128 << 10 if large and random.random() < 0.6 else 0,
         "tail_cache_bytes": random.choice((16 << 10, 1 << 20)),
-        "duration_ms": random.randrange(3000, 7000),
+        "duration_ms": random.randrange(2000, 5000),
     }
     if random.random() < 0.25:
         return Options(seed, **cluster, **load)  # type: ignore[arg-type]
@@ -139,8 +142,8 @@ def draw(seed: int) -> Options:
     return Options(
         seed,
         faults=tuple(dict.fromkeys(kinds)),
-        fault_every_ms=random.choice((300, 700, 1500)),
-        fault_lasts_ms=random.choice((300, 1500, 4000)),
+        fault_every_ms=random.choice((150, 400, 1000)),
+        fault_lasts_ms=random.choice((150, 800, 2500)),
         **cluster,  # type: ignore[arg-type]
         **load,  # type: ignore[arg-type]
         **weather,

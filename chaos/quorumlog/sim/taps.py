@@ -1,7 +1,7 @@
 """The taps on every node: after each round, what its replicas now say of themselves goes to the checker.
 
-The nodes do not know that they are watched: messages are seen as they leave, states are read off when a round is over. A
-violation ends the run at once, so that the last events of the trace are those that led to it.
+The nodes do not know that they are watched: messages are seen as they leave, states are read off when a round is
+over. A violation ends the run at once, so that the last events of the trace are those that led to it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 class Taps:
-    """See the module. ``failures`` are things that must not happen to a node at all: an exception, a refusal to start,
-    damage found where nothing was damaged."""
+    """See the module. ``failures`` are things that must not happen to a node at all: an exception, a refusal to
+    start, damage found where nothing was damaged."""
 
     def __init__(self, world: World) -> None:
         self.checker = RaftChecker()
@@ -37,10 +37,6 @@ class Taps:
         self._world = world
         self._states: dict[tuple[int, int], tuple[int, int, int, bool]] = {}
 
-    @property
-    def violated(self) -> bool:
-        return bool(self.failures or self.checker.violations)
-
     # --- a node's life ---
 
     def started(self, host: Host) -> None:
@@ -48,6 +44,8 @@ class Taps:
         for group, replica in host.replicas():
             log = replica.log
             self.checker.restarted(group, replica.replica_id, replica.raft.term, log.last_index, _term_at(replica))
+        if self.checker.violations:
+            self._world.halted = True
 
     def stopped(self, host: Host) -> None:
         for key in [key for key in self._states if key[0] == host.node_id]:
@@ -55,8 +53,12 @@ class Taps:
 
     def crashed(self, host: Host, why: str) -> None:
         """The process did what no process may do."""
-        self.failures.append(f"node {host.node_id}: {why}")
+        self._fail(f"node {host.node_id}: {why}")
         self._world.trace.note(host.node_id, "CRASHED", why)
+
+    def _fail(self, why: str) -> None:
+        self.failures.append(why)
+        self._world.halted = True
 
     def listener(self, host: Host) -> Callable[[Event], None]:
         """What the node is to tell its events to."""
@@ -69,7 +71,7 @@ class Taps:
                 history = self.elections.setdefault(event.group_id, [])
                 history.append((self._world.now_us, event.term, host.node_id))
             elif isinstance(event, ReplicaDamaged) and not host.may_be_damaged:
-                self.failures.append(f"node {host.node_id} calls its replica of group {event.group_id} damaged: {event.why}")
+                self._fail(f"node {host.node_id} calls its replica of group {event.group_id} damaged: {event.why}")
 
         return hear
 
@@ -98,6 +100,8 @@ class Taps:
         for frame in frames:
             for group, message in frame.messages:
                 self._leaves(host, group, message)
+        if checker.violations:
+            self._world.halted = True
 
     def _leaves(self, host: Host, group: int, message: Message) -> None:
         checker = self.checker
@@ -122,7 +126,8 @@ class Taps:
     def _acknowledges(self, host: Host, group: int, message: AppendResponse) -> None:
         self.checker.answered(group, message.sender, message.term)
         replica = host.replica(group)
-        # Only within its own term is the log still the one that was acknowledged: a later leader may have replaced it.
+        # Only within its own term is the log still the one that was acknowledged: a later leader may have replaced
+        # it.
         if message.success and replica is not None and replica.raft.term == message.term:
             entry_term = _term_at(replica)(message.index)
             if entry_term is not None:

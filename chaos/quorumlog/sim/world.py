@@ -1,9 +1,9 @@
 """One seeded world: virtual time, the order of events, the streams of chance, and the trace that proves a replay.
 
-Everything that happens in a simulation happens in an event of this scheduler, one after another; nothing waits and nothing
-sleeps. Two events of the same moment run in the order they were planned, so that the order is a matter of the seed
-alone. Chance comes in named streams, each seeded by (seed, name): what one part of the world draws does not shift what
-another part gets, and a schedule can be shrunk without everything after it becoming a different run.
+Everything that happens in a simulation happens in an event of this scheduler, one after another; nothing waits and
+nothing sleeps. Two events of the same moment run in the order they were planned, so that the order is a matter of
+the seed alone. Chance comes in named streams, each seeded by (seed, name): what one part of the world draws does
+not shift what another part gets, and a schedule can be shrunk without everything after it becoming a different run.
 
 Prior art: FoundationDB's simulator; TigerBeetle's VOPR; simloop.
 """
@@ -25,11 +25,13 @@ MS = 1000
 class World:
     """Virtual time and the events still to come. All times are µs since the world began."""
 
-    __slots__ = ("_planned", "_queue", "now_us", "seed", "trace")
+    __slots__ = ("_planned", "_queue", "halted", "now_us", "seed", "trace")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.now_us = 0
+        self.halted = False
+        """Something was found: nothing more happens."""
         self.trace = Trace(self)
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._planned = 0
@@ -39,24 +41,20 @@ class World:
         return Random(f"{self.seed}/{name}")
 
     def after(self, delay_us: int, action: Callable[..., None], *arguments: Any) -> None:
-        """Plans ``action(*arguments)`` for ``delay_us`` from now. There is no cancelling: who plans for something that may
-        end (a node's life, a request) passes along which one was meant, and the action looks."""
+        """Plans ``action(*arguments)`` for ``delay_us`` from now. There is no cancelling: who plans for something
+        that may end (a node's life, a request) passes along which one was meant, and the action looks."""
         self._planned += 1
         heappush(self._queue, (self.now_us + delay_us, self._planned, action, arguments))
 
-    def run_until(self, time_us: int, stop: Callable[[], bool] | None = None) -> bool:
-        """Lets everything happen up to ``time_us``, or until ``stop()``; returns whether it stopped early.
-
-        ``stop`` is asked after each event, so it should be an attribute's look-up.
-        """
+    def run_until(self, time_us: int) -> None:
+        """Lets everything happen up to ``time_us``, or until somebody sets ``halted``: then at the event that did
+        it."""
         queue = self._queue
-        while queue and queue[0][0] <= time_us:
+        while queue and queue[0][0] <= time_us and not self.halted:
             self.now_us, _, action, arguments = heappop(queue)
             action(*arguments)
-            if stop is not None and stop():
-                return True
-        self.now_us = time_us
-        return False
+        if not self.halted:
+            self.now_us = time_us
 
 
 class Trace:
@@ -72,8 +70,8 @@ class Trace:
         self.events: list[tuple[Any, ...]] = []
 
     def note(self, node: int, what: str, *details: object) -> None:
-        """``node`` 0 stands for the world outside the nodes. Details are numbers and strings, whose text is the same in
-        every process."""
+        """``node`` 0 stands for the world outside the nodes. Details are numbers and strings, whose text is the
+        same in every process."""
         self.events.append((self._world.now_us, node, what, *details))
 
     @property

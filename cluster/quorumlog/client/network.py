@@ -43,6 +43,8 @@ _ASK_DEADLINE_S = 5.0
 #: One attempt of a call may take so long before its node is doubted and the call made again.
 _ATTEMPT_MS = 3000.0
 _DEFAULT_MAX_BATCH_BYTES = 1 << 20
+#: No topic is called this.
+_CONTROLLER = ""
 
 _RETRIED = frozenset(
     {
@@ -77,6 +79,8 @@ class Network:
         self._channels: dict[str, NodeChannel] = {}
         self._listeners: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
+        self._node_turned = asyncio.Event()
+        #: Topics in need of leaders, and ``_CONTROLLER`` when that is in need of one.
         self._wanted: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._seeker: asyncio.Task[None] | None = None
@@ -100,6 +104,7 @@ class Network:
             self.router.node_up(address)
         else:
             self.router.node_down(address)
+        self._node_turned.set()
         self._tell()
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -146,15 +151,32 @@ class Network:
             failures = 0
             while self._wanted:
                 failures += 1
-                asked = self._ask(list(self._wanted))
+                # Without a name, all topics are told of; a single known one is enough to learn the controller.
+                names = [name for name in self._wanted if name != _CONTROLLER] or self.router.any_topic()
+                asked = self._ask(names)
                 await asyncio.wait(asked, timeout=_ASK_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
-                for topic in [name for name in self._wanted if self._routed(name)]:
-                    del self._wanted[topic]
-                if self._wanted:
-                    await self.wait_change(LOOKUP.delay_ms(failures, self.random))
+                for name in [name for name in self._wanted if self._routed(name)]:
+                    del self._wanted[name]
+                if self._wanted and await self._pause(LOOKUP.delay_ms(failures, self.random)):
+                    failures = 0
             self._wake.clear()
 
+    async def _pause(self, delay_ms: float) -> bool:
+        """Wait; True: not so long, because a connection came or went, so that things are new again.
+
+        Answers to questions do not shorten it, or each would lead to the next without a pause.
+        """
+        self._node_turned.clear()
+        try:
+            async with asyncio.timeout(delay_ms / 1000):
+                await self._node_turned.wait()
+        except TimeoutError:
+            return False
+        return True
+
     def _routed(self, topic: str) -> bool:
+        if topic == _CONTROLLER:
+            return self.router.controller() is not None
         known = self.router.topic(topic)
         return known is not None and all(
             self.router.leader(topic, number) is not None for number in range(len(known.partitions))
@@ -268,14 +290,14 @@ class Network:
 
         def find() -> str | None:
             address = self.router.controller()
-            if address is None and len(self._asking) < _ASK_AT_ONCE:
-                self._ask([])
+            if address is None:
+                self.seek([_CONTROLLER])
             return address
 
         return await self._call(
             find,
             self.router.controller_refused,
-            lambda: self._ask([], (self.router.controller() or "",)),
+            lambda: self._ask(self.router.any_topic(), (self.router.controller() or "",)),
             call,
             what="the controller",
             timeout_ms=timeout_ms,
@@ -310,7 +332,7 @@ class Network:
         while (left_ms := deadline - now_ms()) > 0:
             address = find()
             if address is None:
-                await self.wait_change(min(left_ms, LOOKUP.delay_ms(1, self.random)))
+                await self.wait_change(min(left_ms, LOOKUP.cap_ms))
                 continue
             try:
                 return await self.call_node(address, call, timeout_ms=min(left_ms, _ATTEMPT_MS))

@@ -139,7 +139,8 @@ class Subscription:
                 self._start_over()
                 where = f"{self.topic}/{self.partition} from {self.position} on"
                 raise DamagedOnTheWay(f"{where}: {error}") from error
-        self._room.set()
+        if self._bytes < self._prefetch_bytes:
+            self._room.set()
         return records
 
     def _wanted(self, decoded: list[Record]) -> list[Record]:
@@ -219,14 +220,14 @@ class Subscription:
             topic=self.topic,
             partition=self.partition,
             offset=self._arrived,
-            max_bytes=_MESSAGE_BYTES,
+            max_bytes=min(_MESSAGE_BYTES, self._prefetch_bytes),
             stop_at_end=self._stop is not None,
             heartbeat_ms=_HEARTBEAT_MS,
         )
         call = channel.log.Subscribe(request)
         try:
             while self._stop is None or self._arrived < self._stop:
-                if self._bytes >= self._prefetch_bytes:
+                while self._bytes >= self._prefetch_bytes:
                     self._room.clear()
                     await self._room.wait()
                 try:

@@ -11,7 +11,7 @@ import asyncio
 import threading
 from collections import deque
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
 
 from quorumlog.client import admin as aio_admin
 from quorumlog.client import producer as aio_producer
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from quorumlog.client.delivery import Delivery as AioDelivery
     from quorumlog.client.delivery import RecordPosition
+    from quorumlog.client.policy.partitioner import Partitioner
     from quorumlog.client.start import Start
     from quorumlog.client.types import Cluster, NodeDescription, Offsets, Topic
     from quorumlog.wire.record import Record
@@ -32,6 +33,38 @@ Result = TypeVar("Result")
 
 #: Records that may wait for the loop to take them in; a sender beyond that waits.
 _BOX_RECORDS = 10_000
+
+
+class ProducerSettings(TypedDict, total=False):
+    """The settings of ``quorumlog.client.Producer``, which documents them."""
+
+    name: str
+    compression: str
+    idempotent: bool
+    linger_ms: float
+    batch_bytes: int
+    max_buffer_bytes: int
+    delivery_timeout_ms: float
+    partitioner: Partitioner
+
+
+class ReaderSettings(TypedDict, total=False):
+    """The settings of ``quorumlog.client.Reader``, which documents them."""
+
+    partitions: Iterable[int] | None
+    start: str | Start
+    stop_at_end: bool
+    prefetch_bytes: int
+    timeout_ms: float
+
+
+class TopicSettings(TypedDict, total=False):
+    """The settings of a topic that may be altered; see ``TopicConfig`` in admin.proto."""
+
+    retention_ms: int
+    retention_bytes: int
+    segment_bytes: int
+    max_batch_bytes: int
 
 
 class _LoopThread:
@@ -95,7 +128,7 @@ class Delivery:
 class Producer:
     """See ``quorumlog.client.Producer``; takes the same settings."""
 
-    def __init__(self, servers: str | Sequence[str], **settings: Any) -> None:
+    def __init__(self, servers: str | Sequence[str], **settings: Unpack[ProducerSettings]) -> None:
         self._producer = aio_producer.Producer(servers, **settings)
         self._thread = _LoopThread("quorumlog producer")
         self._box: deque[Delivery] = deque()
@@ -204,7 +237,7 @@ class Producer:
 class Reader:
     """See ``quorumlog.client.Reader``; takes the same settings. Iterate for records, or ``batches()`` for lists."""
 
-    def __init__(self, servers: str | Sequence[str], topic: str, **settings: Any) -> None:
+    def __init__(self, servers: str | Sequence[str], topic: str, **settings: Unpack[ReaderSettings]) -> None:
         self._reader = aio_reader.Reader(servers, topic, **settings)
         self._thread = _LoopThread("quorumlog reader")
         self._current: Iterator[Record] = iter(())
@@ -272,14 +305,20 @@ class Admin:
             self._thread.stop()
 
     def create_topic(
-        self, name: str, partitions: int = 1, replication_factor: int = 0, *, wait: bool = True, **settings: int
+        self,
+        name: str,
+        partitions: int = 1,
+        replication_factor: int = 0,
+        *,
+        wait: bool = True,
+        **settings: Unpack[TopicSettings],
     ) -> tuple[Topic, bool]:
         """Make a topic; the topic, and whether it is new."""
         return self._thread.run(
             self._admin.create_topic(name, partitions, replication_factor, wait=wait, **settings)
         )
 
-    def alter_topic(self, name: str, **settings: int | None) -> Topic:
+    def alter_topic(self, name: str, **settings: Unpack[TopicSettings]) -> Topic:
         """Change settings of a topic."""
         return self._thread.run(self._admin.alter_topic(name, **settings))
 

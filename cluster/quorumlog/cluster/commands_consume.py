@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from quorumlog.client import InvalidStart, Reader, RetentionGap, parse_start
+from quorumlog.client import Admin, InvalidStart, Reader, RetentionGap, parse_start
 from quorumlog.cluster import servers
 from quorumlog.cluster.asynchronous import run
 from quorumlog.cluster.lines import to_json, to_text
@@ -69,6 +69,9 @@ def consume(
     async def read() -> None:
         left = max_records
         out = sys.stdout.buffer
+        async with Admin(addresses) as admin:
+            # A reader would wait for a cluster for longer than a person does.
+            await admin.describe_topic(topic)
         async with Reader(
             addresses, topic, partitions=partition or None, start=start, stop_at_end=not follow
         ) as reader:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -110,15 +113,26 @@ def next_steps(cluster: LocalCluster, directory: Path) -> str:
     """The commands that one would type now, ready to be copied."""
     flag = "" if cluster.servers[0].endswith(f":{DEFAULT_BASE_PORT + 1}") else f" --server {cluster.servers[0]}"
     data = "" if directory == DEFAULT_DATA else f" --data {directory}"
+    name = program()
     return "\n".join(
         [
-            f"  quorumlog topic create greetings --partitions 4{flag}",
-            f"  echo 'hello, world' | quorumlog produce greetings{flag}",
-            f"  quorumlog consume greetings --start earliest{flag}",
-            f"  quorumlog cluster status{flag}",
-            f"  quorumlog down{data}",
+            f"  {name} topic create greetings --partitions 4{flag}",
+            f"  echo 'hello, world' | {name} produce greetings{flag}",
+            f"  {name} consume greetings --follow{flag}",
+            f"  {name} cluster status{flag}",
+            f"  {name} down{data}",
         ]
     )
+
+
+def program() -> str:
+    """How to call this program from here: by its name where the shell finds it, else by its path."""
+    own = Path(sys.argv[0])
+    found = shutil.which("quorumlog")
+    if not own.exists() or (found and own.samefile(found)):
+        return "quorumlog"
+    path = os.path.relpath(own)
+    return path if "/" in path else f"./{path}"
 
 
 def open_or_create(directory: Path, nodes: int | None, base_port: int) -> LocalCluster:
@@ -152,7 +166,7 @@ def up_command(
         with cluster.exclusively():
             started = _start(cluster)
         if not started:
-            console.print(f"The cluster under {escape(str(data))} is running already.\n")
+            console.print(f"The cluster under {escape(str(data))} is running already.\n", soft_wrap=True)
         if detach or not started:
             _show_once(cluster, data)
             return

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from quorumlog.client import Producer
+from quorumlog.client import Admin, Producer
 from quorumlog.cluster import servers
 from quorumlog.cluster.asynchronous import run
 from quorumlog.cluster.feed import lines_of
@@ -84,6 +84,9 @@ def produce(
     done = Progressed()
 
     async def write(advance: Callable[[Progressed], None]) -> None:
+        async with Admin(addresses) as admin:
+            # A producer would wait for a cluster as long as for a delivery; a person wants to know sooner.
+            await admin.describe_topic(topic)
         async with Producer(addresses, compression=compression.value) as producer:
             await producer.prepare(topic)
             async for batch in lines_of(descriptor):
@@ -105,7 +108,8 @@ def produce(
         with _progress(descriptor) as advance:
             run(write(advance))
     finally:
-        _summarize(done, time.perf_counter() - begin)
+        if done.records:
+            _summarize(done, time.perf_counter() - begin)
 
 
 async def _collect(done: Progressed, leave: int) -> None:

@@ -47,7 +47,10 @@ def explain(error: BaseException) -> Explained | None:
         return Explained(str(error), FOUND_SOMETHING)
     if isinstance(error, QuorumlogError):
         return Explained(_with_outcome(error), UNREACHABLE if isinstance(error, NOBODY_ANSWERS) else FAILED)
-    if isinstance(error, (LayoutError, ClusterBusy, NodeFailed, CommandFailed, OSError)):
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return Explained(f"{place}{error.strerror or error}", FAILED)
+    if isinstance(error, (LayoutError, ClusterBusy, NodeFailed, CommandFailed)):
         return Explained(str(error), FAILED)
     return None
 

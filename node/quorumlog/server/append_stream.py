@@ -85,9 +85,9 @@ class AppendPipeline:
             self._wakeup.set_result(None)
 
     async def answer(self, taking: asyncio.Task[None]) -> pb.AppendStreamResponse | None:
-        """The next answer; None once ``taking`` has ended and the last one is out."""
+        """The next answer; None once ``taking`` has ended and the last one is out. Raises what that raised."""
         while not self._answers:
-            if taking.done() and not self._count:
+            if taking.done() and (not self._count or taking.exception() is not None):
                 taking.result()
                 return None
             self._wakeup = self._loop.create_future()

@@ -8,7 +8,7 @@ arrives before gRPC gives the caller a bare DEADLINE_EXCEEDED that says nothing 
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc.aio
 import structlog
@@ -65,23 +65,28 @@ class Shell:
         remaining = context.time_remaining()
         return None if remaining is None else self.timeout_ms(context, int(remaining * 1000) or 1) / 1000
 
+    async def fail(self, context: Context, call: str, error: Exception) -> NoReturn:
+        """Ends a call whose handler raised: with INTERNAL and outcome UNKNOWN, and a trace in the log.
+
+        An abort, which gRPC signals by an exception of its own, goes on as it is.
+        """
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        log.error("defect in a call", call=call, exc_info=error)
+        await self.errors.abort(context, defect(error))
+
 
 def guarded(
     method: Callable[[Any, Any, Context], Awaitable[T]],
 ) -> Callable[[Any, Any, Context], Awaitable[T]]:
-    """A defect in a call's handler ends that call with INTERNAL and outcome UNKNOWN, and leaves a trace in the
-    log.
-    """
+    """A unary call's handler, its defects caught (``Shell.fail``)."""
 
     @functools.wraps(method)
     async def call(self: Any, request: Any, context: Context) -> T:
         try:
             return await method(self, request, context)
-        except grpc.aio.AbortError:
-            raise
         except Exception as error:
-            log.exception("defect in a call", call=method.__qualname__)
             shell: Shell = self.shell
-            await shell.errors.abort(context, defect(error))
+            return await shell.fail(context, method.__qualname__, error)
 
     return call

@@ -48,8 +48,11 @@ class LogService(log_pb2_grpc.LogServicer):
     async def AppendStream(
         self, request_iterator: AsyncIterator[pb.AppendStreamRequest], context: Context
     ) -> AsyncIterator[pb.AppendStreamResponse]:
-        async for answer in serve_appends(self.shell, request_iterator, context, self.append_seconds):
-            yield answer
+        try:
+            async for answer in serve_appends(self.shell, request_iterator, context, self.append_seconds):
+                yield answer
+        except Exception as error:
+            await self.shell.fail(context, "AppendStream", error)
 
     @guarded
     async def Read(self, request: pb.ReadRequest, context: Context) -> pb.ReadResponse:
@@ -62,8 +65,11 @@ class LogService(log_pb2_grpc.LogServicer):
         return read_response(result)
 
     async def Subscribe(self, request: pb.SubscribeRequest, context: Context) -> AsyncIterator[pb.ReadResponse]:
-        async for response in serve_subscription(self.shell, request, context):
-            yield response
+        try:
+            async for response in serve_subscription(self.shell, request, context):
+                yield response
+        except Exception as error:
+            await self.shell.fail(context, "Subscribe", error)
 
     @guarded
     async def ListOffsets(self, request: pb.ListOffsetsRequest, context: Context) -> pb.ListOffsetsResponse:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from quorumlog.replica.api import Job, JobPriority, NodeDescription
 from quorumlog.replica.failures import Failure, Outcome, Reason
-from quorumlog.replica.node import Node
 from quorumlog.server.histogram import Histogram
 from quorumlog.server.workers import Finished, Workers
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quorumlog.replica.frames import Frame, Lane
+    from quorumlog.replica.node import Node
 
 T = TypeVar("T")
 
@@ -203,7 +203,7 @@ class NodeLoop:
         # The next tick is counted from now, not from when this one was due: a process that was stopped for a minute
         # must not see twenty election timeouts at once, but hear its peers first.
         self._next_tick = self._loop.call_later(self._tick_seconds, self._tick)
-        self.input(Node.tick)
+        self.input(lambda node: node.tick())
 
     # --- jobs -------------------------------------------------------------------------------------------------
 

@@ -192,10 +192,11 @@ class NodeProcess:
         self._servers = [peers, clients]
 
     async def stop(self) -> None:
-        """Hands leadership over, lets calls end, closes everything."""
-        log.info("stopping", node=self._config.node_id)
+        """Hands leadership over, lets calls end, closes everything; also what a failed start left half done."""
         await self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-        if self._node_loop.running:
+        served = self._node_loop.running
+        if served:
+            log.info("stopping", node=self._config.node_id)
             self._node_loop.input(Node.begin_shutdown)
             await self._handed_over()
         # Clients first: what the node still has to answer needs the peers.
@@ -206,11 +207,12 @@ class NodeProcess:
             await asyncio.get_running_loop().run_in_executor(None, self._metrics.stop)
         await self._node_loop.stop()
         self._node.close()
-        log.info("stopped", node=self._config.node_id)
+        if served:
+            log.info("stopped", node=self._config.node_id)
 
     async def _handed_over(self) -> None:
         for _ in range(int(_HAND_OVER_SECONDS / _LOOK_EVERY_SECONDS)):
-            if not self._node.led_groups:
+            if not self._node.led_groups or not any(link.up for link in self._node_loop.describe().links):
                 return
             await asyncio.sleep(_LOOK_EVERY_SECONDS)
         log.warning("still leading", groups=self._node.led_groups)

@@ -1,9 +1,9 @@
 """Durable partition logs: segments, recovery, checkpoints, retention, and the directory that holds them.
 
-``PartitionLog`` is the door. It is synchronous and does no I/O of its own: it hands out jobs (``log``). Below it: ``format``
-(the bytes), ``scan`` (what a valid record is, torn or damaged), ``recovery`` (what a log is after a crash), ``writing`` and
-``reading`` (the jobs), ``segment``, ``sparse``, ``cache``, ``terms``, ``checkpoint``, ``inbox``; beside it ``node_directory``; under
-everything the ``files`` seam.
+``PartitionLog`` is the door. It is synchronous and does no I/O of its own: it hands out jobs (``log``). Below it:
+``format`` (the bytes), ``scan`` (what a valid record is, torn or damaged), ``recovery`` (what a log is after a
+crash), ``writing`` and ``reading`` (the jobs), ``segment``, ``sparse``, ``cache``, ``terms``, ``checkpoint``,
+``inbox``; beside it ``node_directory``; under everything the ``files`` seam.
 """
 
 from quorumlog.storage.cache import TailCache

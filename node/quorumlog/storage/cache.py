@@ -1,8 +1,8 @@
 """Entries in memory: the tails of all logs of a node, under one budget.
 
-What was appended last is read first (by followers, by the state machine, by consumers at the tail), so eviction is first
-in, first out, across all logs: an idle partition ends up with nothing in memory. Entries that are not durable yet
-are never evicted: nothing else holds them.
+What was appended last is read first (by followers, by the state machine, by consumers at the tail), so eviction is
+first in, first out, across all logs: an idle partition ends up with nothing in memory. Entries that are not durable
+yet are never evicted: nothing else holds them.
 
 Entries live in *chunks*, so that the bookkeeping is per chunk and not per entry. A log's chunks are disjoint
 and ascending, not necessarily contiguous: a lagging follower makes an old range come back from disk.
@@ -32,11 +32,13 @@ _CHUNK_ENTRIES = 64
 class Chunk:
     """A contiguous run of entries of one log."""
 
-    __slots__ = ("bytes", "entries", "low", "owner")
+    __slots__ = ("bytes", "entries", "low", "owner", "wished_for")
 
     def __init__(self, owner: LogCache, low: int) -> None:
         self.owner = owner
         self.low = low
+        self.wished_for = False
+        """Just loaded from disk, and not yet asked for again by whoever wished for it."""
         self.entries: list[Entry] = []
         self.bytes = 0
 
@@ -75,14 +77,13 @@ class TailCache:
 
     def _evict(self) -> None:
         queue = self._queue
-        # The newest chunk stays whatever it weighs: a reader has just asked for it, and would ask again for ever.
-        for _ in range(len(queue) - 1):
+        for _ in range(len(queue)):
             if self.bytes <= self.max_bytes:
                 return
             chunk = queue.popleft()
             if not chunk.entries:
                 continue
-            if chunk.end > chunk.owner.evictable_below:
+            if chunk.end > chunk.owner.evictable_below or chunk.wished_for:
                 queue.append(chunk)
                 continue
             self.bytes -= chunk.bytes
@@ -92,17 +93,20 @@ class TailCache:
 class LogCache:
     """The entries of one log that are in memory."""
 
-    __slots__ = ("_cache", "_chunks", "_lows", "evictable_below")
+    __slots__ = ("_cache", "_chunks", "_loaded", "_lows", "evictable_below")
 
     def __init__(self, cache: TailCache, evictable_below: int) -> None:
         self._cache = cache
         self._chunks: list[Chunk] = []
         self._lows: list[int] = []
+        self._loaded: list[Chunk] = []
         self.evictable_below = evictable_below
         """Entries at and above this index are not durable yet."""
 
     def append(self, entries: Sequence[Entry], size: int) -> None:
         """Entries at the log's end; ``size`` is the bytes of their data."""
+        if self._loaded:
+            self._release_loaded()
         size += ENTRY_OVERHEAD_BYTES * len(entries)
         low = entries[0].index
         chunk = self._chunks[-1] if self._chunks else None
@@ -121,7 +125,12 @@ class LogCache:
         self._cache.grown(size)
 
     def insert(self, entries: Sequence[Entry]) -> None:
-        """A range loaded from disk. Parts that are in memory already are left as they are."""
+        """A range loaded from disk. Parts that are in memory already are left as they are.
+
+        It stays, whatever it weighs, until it has been asked for (or the log goes on): were it evicted before, by
+        the other entries of the same read or by other logs, its reader would wish for it again, and so for ever.
+        """
+        self._release_loaded()
         start = 0
         while start < len(entries):
             index = entries[start].index
@@ -133,6 +142,8 @@ class LogCache:
             if number + 1 < len(self._lows):
                 stop = min(stop, start + self._lows[number + 1] - index)
             chunk = Chunk(self, index)
+            chunk.wished_for = True
+            self._loaded.append(chunk)
             chunk.entries = list(entries[start:stop])
             size = sum(len(entry.data) for entry in chunk.entries) + ENTRY_OVERHEAD_BYTES * len(chunk.entries)
             self._chunks.insert(number + 1, chunk)
@@ -142,8 +153,14 @@ class LogCache:
             self._cache.grown(size)
             start = stop
 
+    def _release_loaded(self) -> None:
+        for chunk in self._loaded:
+            chunk.wished_for = False
+        self._loaded.clear()
+
     def truncate(self, index: int) -> None:
         """Forgets everything at and above ``index``."""
+        self._release_loaded()
         chunks = self._chunks
         while chunks and chunks[-1].end > index:
             chunk = chunks[-1]
@@ -166,8 +183,10 @@ class LogCache:
         self.truncate(0)
 
     def entries(self, low: int, high: int, max_bytes: int) -> tuple[Entry, ...]:
-        """As many of low..high-1 as are here without a gap and fit into ``max_bytes``, at least one; () if ``low`` is
-        not here."""
+        """As many of low..high-1 as are here without a gap and fit into ``max_bytes``, at least one; () if ``low``
+        is not here."""
+        if self._loaded:
+            self._release_loaded()
         number = bisect_right(self._lows, low) - 1
         if number < 0:
             return ()

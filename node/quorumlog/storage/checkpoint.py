@@ -16,13 +16,14 @@ A checkpoint is named ``<index, 20 digits>-<term, 20 digits>.checkpoint`` and ho
           72    8 reserved              0
           80    … configuration         (quorumlog.raft.membership), then the state
 
-A checkpoint is valid if and only if magic and checksum are right, the file is exactly as long as its head says, and the
-digest is that of the state. It names no replica: the very bytes of the file are what a follower receives, so one
-check at the end of a transfer covers disk, network and disk again.
+A checkpoint is valid if and only if magic and checksum are right, the file is exactly as long as its head says, and
+the digest is that of the state. It names no replica: the very bytes of the file are what a follower receives, so
+one check at the end of a transfer covers disk, network and disk again.
 
-A checkpoint file is *believed* at recovery only if it belongs to the log beside it: it is the base (the entry before the
-log's first), or the log holds an entry of that index and that term. An interrupted installation leaves a
-file that does neither; believing it would join one leader's state to another's log (RAFT.md §5, bug 26).
+At recovery it must belong to the log beside it: it is the base (the entry before the log's first), or the log holds
+an entry of that index and that term. One that does neither shows that the log has lost its end. (What another
+replica sent is named ``….installing`` until the log begins with it, so that an interrupted installation is not
+taken for that; believing it would join one leader's state to another's log: RAFT.md §5, bug 26.)
 """
 
 from __future__ import annotations
@@ -157,7 +158,8 @@ def verify_state(file: OpenFile, stored: StoredCheckpoint, chunk_bytes: int = 1 
 
 
 class CheckpointReader:
-    """Streams one checkpoint file to a follower. The file stays open, and so readable, though retention unlinks it."""
+    """Streams one checkpoint file to a follower. The file stays open, and so readable, though retention unlinks
+    it."""
 
     __slots__ = ("_file", "_files", "stored")
 

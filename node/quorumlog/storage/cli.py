@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +25,7 @@ EXIT_FAILED = 1
 app = typer.Typer(help="Look at log files offline.", no_args_is_help=True)
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How to print."""
 
     TEXT = "text"
@@ -39,9 +39,13 @@ def main() -> None:
 
 @app.command()
 def scan(
-    path: Annotated[Path, typer.Argument(help="A segment file, a replica's directory, or a node's data directory.")],
+    path: Annotated[
+        Path, typer.Argument(help="A segment file, a replica's directory, or a node's data directory.")
+    ],
     output: Annotated[Format, typer.Option("--format", help="How to print.")] = Format.TEXT,
-    verify: Annotated[bool, typer.Option(help="Read every record and checkpoint, not only the newest segment.")] = False,
+    verify: Annotated[
+        bool, typer.Option(help="Read every record and checkpoint, not only the newest segment.")
+    ] = False,
 ) -> None:
     """Says what is in a log: segments, indices, offsets, hard state, checkpoints, and damage with its position.
 
@@ -93,11 +97,11 @@ def _print(report: Report) -> None:
     console.print(table)
     for checkpoint in report.checkpoints:
         console.print(
-            f"checkpoint at index {checkpoint.index}, term {checkpoint.term}: {checkpoint.state_bytes} bytes of state"
+            f"checkpoint at index {checkpoint.index} of term {checkpoint.term}, {checkpoint.state_bytes} bytes"
         )
     for one in report.segments:
         if one.torn_at is not None:
-            console.print(f"[yellow]{one.path}: a torn write at byte {one.torn_at}; the next start cuts it[/yellow]")
+            console.print(f"[yellow]{one.path}: torn at byte {one.torn_at}; the next start cuts it[/yellow]")
     for damage in report.damage:
         console.print(f"[bold red]damaged[/bold red] {damage.path} at byte {damage.position}: {damage.why}")
     if not report.damage:

@@ -1,7 +1,8 @@
-"""What can go wrong with a log on disk, as types: an operating error is told apart from a bug, and damage from both.
+"""What can go wrong with a log on disk, as types: an operating error is told apart from a bug, and damage from
+both.
 
-A ``StorageError`` about one partition never concerns another. ``InvariantViolated`` is a bug of ours or of the caller:
-the replica must stop, since going on could acknowledge what is not there.
+A ``StorageError`` about one partition never concerns another. ``InvariantViolated`` is a bug of ours or of the
+caller: the replica must stop, since going on could acknowledge what is not there.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class StorageError(Exception):
 
 
 class CorruptLog(StorageError):
-    """Bytes that were once durable are damaged or gone. The replica must not vote or lead with this log: it moves it
-    aside and fetches everything again under a new incarnation (RAFT.md §3)."""
+    """Bytes that were once durable are damaged or gone. The replica must not vote or lead with this log: it moves
+    it aside and fetches everything again under a new incarnation (RAFT.md §3)."""
 
     def __init__(self, path: str, position: int, why: str) -> None:
         super().__init__(f"{path} is damaged at byte {position}: {why}")
@@ -56,7 +57,8 @@ class WrongReplica(StorageError):
 
     def __init__(self, path: str, expected: tuple[int, int], found: tuple[int, int]) -> None:
         super().__init__(
-            f"{path} belongs to group {found[0]}, replica {found[1]}, not to group {expected[0]}, replica {expected[1]}"
+            f"{path} belongs to group {found[0]}, replica {found[1]}, "
+            f"not to group {expected[0]}, replica {expected[1]}"
         )
         self.path = path
         self.expected = expected
@@ -64,7 +66,8 @@ class WrongReplica(StorageError):
 
 
 class MissingLog(StorageError):
-    """There is no log in that directory. (A log whose hard state is gone is ``CorruptLog``: it never becomes term 0.)"""
+    """There is no log in that directory. (A log whose hard state is gone is ``CorruptLog``: it never becomes term
+    0.)"""
 
     def __init__(self, directory: str) -> None:
         super().__init__(f"there is no log in {directory}")
@@ -80,7 +83,8 @@ class LogExists(StorageError):
 
 
 class LogFailed(StorageError):
-    """A write, an fsync or a read of this log failed earlier: it accepts nothing more (the first error is the cause)."""
+    """A write, an fsync or a read of this log failed earlier: it accepts nothing more (the first error is the
+    cause)."""
 
     def __init__(self, directory: str, cause: BaseException) -> None:
         super().__init__(f"the log in {directory} failed earlier: {cause}")

@@ -1,8 +1,8 @@
 """The seam between the log and the operating system: everything the log asks of a disk, and nothing else.
 
-Why a seam of our own: the simulator must be able to lose, tear and damage what was written but not synced, and it can
-only do that below this line (prior art: FoundationDB's ``IAsyncFile``, TigerBeetle's ``Storage``, SQLite's VFS). Paths are
-plain strings with ``/``; calls block; errors are ``OSError`` as the system reports them.
+Why a seam of our own: the simulator must be able to lose, tear and damage what was written but not synced, and it
+can only do that below this line (prior art: FoundationDB's ``IAsyncFile``, TigerBeetle's ``Storage``, SQLite's
+VFS). Paths are plain strings with ``/``; calls block; errors are ``OSError`` as the system reports them.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ class OpenFile(Protocol):
     """One open file. Positions and sizes in bytes."""
 
     def pwritev(self, buffers: Sequence[bytes], position: int) -> None:
-        """Writes all buffers one after the other, from ``position``; on an OSError any part may have been written."""
+        """Writes all buffers one after the other, from ``position``; on an OSError any part may have been
+        written."""
 
     def pread(self, size: int, position: int) -> bytes:
         """Up to ``size`` bytes; fewer only at the end of the file."""
 
     def fdatasync(self) -> None:
-        """Makes content and size durable. Raises SyncFailed; what was written since the last success is then lost."""
+        """Makes content and size durable. Raises SyncFailed; what was written since the last success is then
+        lost."""
 
     def size(self) -> int: ...
 
@@ -80,10 +82,12 @@ class Files(Protocol):
         """Bytes that may still be written to the file system that holds ``path``."""
 
     def lock(self, path: str) -> DirectoryLock:
-        """Takes the exclusive lock on the file ``path``, creating it. Raises BlockingIOError if another holds it."""
+        """Takes the exclusive lock on the file ``path``, creating it. Raises BlockingIOError if another holds
+        it."""
 
     def unique_id(self) -> int:
-        """64 bits that no other file has: randomness comes with the disk, so that the log itself stays deterministic."""
+        """64 bits that no other file has: randomness comes with the disk, so that the log itself stays
+        deterministic."""
 
 
 class OsFile:
@@ -100,7 +104,8 @@ class OsFile:
             size = sum(map(len, part))
             written = os.pwritev(self._descriptor, part, position)
             if written != size:
-                # A short write is legal (a signal, a nearly full disk). The rest again as one buffer: rare enough to copy.
+                # A short write is legal (a signal, a nearly full disk). The rest again as one buffer: rare enough
+                # to copy.
                 rest = memoryview(b"".join(part))[written:]
                 at = position + written
                 while rest:

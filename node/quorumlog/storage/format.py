@@ -1,4 +1,5 @@
-"""The bytes of a segment: header, records, trailer. All integers little-endian; positions in bytes from the file's start.
+"""The bytes of a segment: header, records, trailer. All integers little-endian; positions in bytes from the file's
+start.
 
 A segment file is named ``<first index, 20 digits>-<unique id, 16 hex digits>.segment`` and holds::
 
@@ -14,8 +15,8 @@ Header::
           24    8 replica_id
           32    8 unique_id         random; in the name and in every record's checksum
           40    8 sequence          1, 2, 3, ... in order of creation within the replica
-          48    8 floor             segments with a lower sequence are no part of the log (a checkpoint replaced them)
-          56    8 first_index       the segment's first entry has this index; everything >= it in earlier segments is discarded
+          48    8 floor             segments with a lower sequence are no part of the log (see InstallJob)
+          56    8 first_index       the first entry's; what earlier segments hold at and above it is discarded
           64    8 previous_term     term of the entry first_index - 1
           72    8 born_size         the file's size when it got its name: header and first job, durable before that
           80   16 reserved          0
@@ -36,8 +37,8 @@ Record, always at a position divisible by 8::
 
 **A record is valid if and only if** it lies wholly within the file; its magic, kind and reserved bytes are the ones
 above; length <= MAX_BODY_BYTES; position is its own; the checksum, begun with the unique id of *this* segment, is
-right; and the padding is zero. So a stale block, a misdirected write, and a payload that happens to contain a copy of a
-segment (even of this one) are never taken for records.
+right; and the padding is zero. So a stale block, a misdirected write, and a payload that happens to contain a copy
+of a segment (even of this one) are never taken for records.
 
 Every write job begins with a **hard-state record** (body: vote, has_vote, synced; 8 bytes each). ``synced`` is the
 position up to which the file was known durable when the job was made up. One job is in flight at a time, so it is
@@ -45,14 +46,15 @@ the record's own position, or what came before it in an earlier job: **a valid h
 byte below its ``synced``**; so does a trailer, which is written only after the records before it have been synced;
 and the header vouches for every byte below ``born_size``.
 
-The commit index in a hard-state record never exceeds the last entry that was durable *before* its job: a job torn by
-a power cut must not leave behind a commit index beyond the entries that survived, since that means lost data.
+The commit index in a hard-state record never exceeds the last entry that was durable *before* its job: a job torn
+by a power cut must not leave behind a commit index beyond the entries that survived, since that means lost data.
 
-**Truncation is an append**: an entry record with index i discards what was >= i, in this segment and in earlier ones.
-Nothing is edited in place.
+**Truncation is an append**: an entry record with index i discards what was >= i, in this segment and in earlier
+ones. Nothing is edited in place.
 
-**Trailer body**: what recovery needs to know of a sealed segment without reading it (``Trailer``), the term runs and
-the configurations of the entries in it, and, in its last 8 bytes (the last of the file), the trailer's own position.
+**Trailer body**: what recovery needs to know of a sealed segment without reading it (``Trailer``), the term runs
+and the configurations of the entries in it, and, in its last 8 bytes (the last of the file), the trailer's own
+position.
 
 Prior art: SQLite's WAL (salt and position in the checksum), Kafka's log segments, oxia's and etcd's WAL (a
 record chain whose end is found by checksum); LevelDB's log format for the bounded length.
@@ -147,8 +149,8 @@ def decode_segment_header(path: str, data: bytes) -> SegmentHeader:
     magic, version, crc, *fields = _HEADER.unpack(data)
     if magic != SEGMENT_MAGIC:
         raise CorruptLog(path, 0, "not a segment: wrong magic")
-    # The checksum stands at the same place in every version, so that a flipped bit in the version field is damage and
-    # not "a newer format" that somebody would go and look for.
+    # The checksum stands at the same place in every version, so that a flipped bit in the version field is damage
+    # and not "a newer format" that somebody would go and look for.
     if crc != crc32c_extend(crc32c_extend(0, data[:12]), data[16:]):
         raise CorruptLog(path, 12, "the segment header's checksum is wrong")
     if version != VERSION:

@@ -1,8 +1,9 @@
 """Where a checkpoint that another replica sends is put together, chunk by chunk.
 
-Chunks of two senders never mix (RAFT.md §5, bug 27): each transfer, named by (term, index, sender), has a file of its
-own, a chunk is taken only where the last one ended, and a newer transfer makes an older one void. What is complete
-is verified as a whole, head and digest, before it gets a name that ``PartitionLog.install_checkpoint_job`` accepts.
+Chunks of two senders never mix (RAFT.md §5, bug 27): each transfer, named by (term, index, sender), has a file of
+its own, a chunk is taken only where the last one ended, and a newer transfer makes an older one void. What is
+complete is verified as a whole, head and digest, before it gets a name that ``PartitionLog.install_checkpoint_job``
+accepts.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class CheckpointInbox:
         return self._received if key == self._key else 0
 
     def chunk_job(self, key: TransferKey, position: int, data: bytes, total: int) -> ChunkJob | None:
-        """Takes ``data`` at ``position`` of a checkpoint file of ``total`` bytes. None if it is not the chunk that is due,
-        belongs to an older term than the transfer under way, or one is being written just now."""
+        """Takes ``data`` at ``position`` of a checkpoint file of ``total`` bytes. None if it is not the chunk that
+        is due, belongs to an older term than the transfer under way, or one is being written just now."""
         if self._running is not None or (self._key is not None and key.term < self._key.term):
             return None
         if key != self._key:

@@ -1,7 +1,7 @@
 """What is in a segment or in a replica's directory, offline and read only: the eyes of ``quorumlog log scan``.
 
-It judges by the same rules as recovery (``scan``, ``recovery``), but goes on after damage and changes nothing, not even
-a torn tail. A node may be running on the directory; then the tail may be seen in the middle of a write.
+It judges by the same rules as recovery (``scan``, ``recovery``), but goes on after damage and changes nothing, not
+even a torn tail. A node may be running on the directory; then the tail may be seen in the middle of a write.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Report:
 
 
 def inspect(files: Files, path: str, *, verify: bool) -> Report:
-    """``path``: a segment file or the directory of one replica's log. ``verify``: read every record of sealed segments and
-    every checkpoint's state too. Raises FileNotFoundError, NotADirectoryError."""
+    """``path``: a segment file or the directory of one replica's log. ``verify``: read every record of sealed
+    segments and every checkpoint's state too. Raises FileNotFoundError, NotADirectoryError."""
     report = Report(path)
     if path.endswith(SEGMENT_SUFFIX):
         _segment(files, path, report, verify=True, tail=True)
@@ -174,15 +174,15 @@ def _fill_trailer(one: SegmentReport, trailer: Trailer) -> None:
     one.hard_state = trailer.hard_state
 
 
-def _judge_end(
-    file: OpenFile, one: SegmentReport, scanned: ScannedSegment, report: Report, tail: bool
-) -> None:
+def _judge_end(file: OpenFile, one: SegmentReport, scanned: ScannedSegment, report: Report, tail: bool) -> None:
     """What the place means at which the valid records of an unsealed segment end."""
     if only_zeros(file, scanned.end, scanned.size) and tail and scanned.end >= scanned.active.header.born_size:
         return
     voucher = find_voucher(file, scanned.active.seed, scanned.end, scanned.size)
     if voucher is not None:
-        report.damage.append(Damage(one.path, scanned.end, f"{scanned.why}; the record at {voucher} vouches for it"))
+        report.damage.append(
+            Damage(one.path, scanned.end, f"{scanned.why}; the record at {voucher} vouches for it")
+        )
     elif scanned.end < scanned.active.header.born_size:
         report.damage.append(Damage(one.path, scanned.end, f"{scanned.why}; this was durable from the start"))
     elif not tail:
@@ -194,7 +194,9 @@ def _judge_end(
 def _check_sequence(report: Report) -> None:
     for before, after in zip(report.segments, report.segments[1:], strict=False):
         if after.sequence != before.sequence + 1:
-            report.damage.append(Damage(after.path, 40, f"segment number {before.sequence + 1} is missing before it"))
+            report.damage.append(
+                Damage(after.path, 40, f"segment number {before.sequence + 1} is missing before it")
+            )
 
 
 def _checkpoint(files: Files, path: str, report: Report, verify: bool) -> None:

@@ -1,12 +1,13 @@
 """One replica's log: what is staged, what is being written, what is durable, and where everything is.
 
-``PartitionLog`` is synchronous and never touches the disk itself (but in ``create``, ``open`` and ``read_checkpoint``, which
-are for start-up). Blocking work is handed out as *jobs*: the owner lets ``job.run()`` happen wherever it pleases and then
-calls ``on_done(job)`` or ``on_failed(job, error)`` in its own thread. At most one write job of a log is in flight; what
-is staged meanwhile joins the next (group commit: ARIES; etcd's and hashicorp's batching).
+``PartitionLog`` is synchronous and never touches the disk itself (but in ``create``, ``open`` and
+``read_checkpoint``, which are for start-up). Blocking work is handed out as *jobs*: the owner lets ``job.run()``
+happen wherever it pleases and then calls ``on_done(job)`` or ``on_failed(job, error)`` in its own thread. At most
+one write job of a log is in flight; what is staged meanwhile joins the next (group commit: ARIES; etcd's and
+hashicorp's batching).
 
-The log shows the core what is *staged*. What is *durable* is told by write jobs alone: ``job.number`` is the highest
-Ready number that a finished job covers.
+The log shows the core what is *staged*. What is *durable* is told by write jobs alone: ``job.number`` is the
+highest Ready number that a finished job covers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from quorumlog.raft.membership import decode_configuration
 from quorumlog.raft.types import Checkpoint, Compacted, Configuration, Entry, EntryKind, HardState, NotInMemory
 from quorumlog.storage.cache import LogCache, TailCache
+from quorumlog.storage.chain import SegmentChain
 from quorumlog.storage.checkpoint import (
     CheckpointJob,
     CheckpointReader,
@@ -34,11 +36,11 @@ from quorumlog.storage.format import (
     MAX_BODY_BYTES,
     SegmentHeader,
 )
-from quorumlog.storage.reading import BatchesJob, IndexJob, ReadJob, Source, TimeJob
+from quorumlog.storage.reading import BatchesJob, IndexJob, ReadJob, TimeJob
 from quorumlog.storage.recovery import INSTALLING_SUFFIX, RecoveredLog, recover
-from quorumlog.storage.segment import BATCH_FACTS, ActiveSegment, Segment, SegmentInfo
+from quorumlog.storage.segment import BATCH_FACTS, ActiveSegment, SegmentInfo
 from quorumlog.storage.terms import TermRuns
-from quorumlog.storage.writing import InstallJob, Part, RetainJob, WriteJob, ZeroFillJob
+from quorumlog.storage.writing import InstallJob, RetainJob, WriteJob, ZeroFillJob
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,13 +62,14 @@ class LogOptions:
     segment_bytes: int = 64 << 20
     """A segment that has this size is sealed and a new one begun."""
     segment_ms: int | None = 7 * 24 * 3_600_000
-    """So is one whose first record is older than the record to come by this much (by the records' own timestamps, as in
-    Kafka's log.roll.ms: the log has no clock). ``PartitionLog.roll`` is for a log that nothing comes to."""
+    """So is one whose first record is older than the record to come by this much (by the records' own timestamps,
+    as in Kafka's log.roll.ms: the log has no clock). ``PartitionLog.roll`` is for a log that nothing comes to."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRead:
-    """``batches`` cover [offset, ...) as far as they are in memory; if ``on_disk``, none is: ask ``batches_job``."""
+    """``batches`` cover [offset, ...) as far as they are in memory; if ``on_disk``, none is: ask
+    ``batches_job``."""
 
     batches: list[bytes]
     on_disk: bool
@@ -76,30 +79,25 @@ class PartitionLog:
     """See the module's docstring. Not thread-safe: one owner calls everything but ``job.run``."""
 
     __slots__ = (
-        "_active",
         "_cache",
+        "_chain",
         "_checkpoint",
         "_checkpoints",
         "_configurations",
-        "_durable_end",
         "_durable_index",
         "_epoch",
         "_files",
         "_first_index",
-        "_floor",
         "_hard_state",
         "_install",
         "_last_index",
         "_maintaining",
-        "_new_indexes",
         "_number",
         "_options",
         "_pending",
         "_reading",
         "_retry",
         "_roll",
-        "_segments",
-        "_sequence",
         "_staged",
         "_terms",
         "_wishes",
@@ -131,10 +129,7 @@ class PartitionLog:
         self._last_index = found.last_index
         self._terms = found.terms
         self._configurations = found.configurations
-        self._segments = found.segments
-        self._active = found.active
-        self._sequence = found.sequence
-        self._floor = found.floor
+        self._chain = SegmentChain(files, directory, found)
         self._checkpoints = found.checkpoints
         self._checkpoint = found.checkpoints[0].checkpoint
 
@@ -146,13 +141,11 @@ class PartitionLog:
         self._writing: WriteJob | None = None
         self._retry: WriteJob | None = None
         self._durable_index = found.last_index
-        self._durable_end = found.active.end if found.active else 0
         self._cache = LogCache(options.cache, found.last_index + 1)
         self._wishes: dict[int, tuple[int, int]] = {}
         self._reading: ReadJob | None = None
         self._epoch = 0
         self._maintaining = False
-        self._new_indexes: list[IndexJob] = []
 
     # --- birth and death ---------------------------------------------------------------------------------------
 
@@ -166,7 +159,8 @@ class PartitionLog:
         replica_id: int,
         configuration: Configuration,
     ) -> PartitionLog:
-        """A new log with a bootstrap checkpoint at index 0, durable when this returns; the parent directory must exist.
+        """A new log with a bootstrap checkpoint at index 0, durable when this returns; the parent directory must
+        exist.
 
         Built under another name and renamed: a directory with its final name holds a whole log. Raises LogExists.
         """
@@ -199,16 +193,15 @@ class PartitionLog:
         group_id: int | None = None,
         replica_id: int | None = None,
     ) -> PartitionLog:
-        """Recovers the log (see ``recovery``). Raises MissingLog, CorruptLog, NewerFormat, WrongReplica, OSError."""
+        """Recovers the log (see ``recovery``). Raises MissingLog, CorruptLog, NewerFormat, WrongReplica,
+        OSError."""
         expected = None if group_id is None or replica_id is None else (group_id, replica_id)
         return cls(files, directory, options, recover(files, directory, expected))
 
     def close(self) -> None:
         """Closes the file and gives the memory back. No job may be in flight; what is staged is forgotten."""
         self._cache.clear()
-        if self._active is not None and self._active.file is not None:
-            self._active.file.close()
-            self._active.file = None
+        self._chain.close()
 
     # --- what the core reads (raft.types.Storage) --------------------------------------------------------------
 
@@ -218,8 +211,9 @@ class PartitionLog:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The checkpoint just before the first entry: what a follower that is too far behind receives, so that plain
-        entries bring it everything this log still holds. (``latest_checkpoint`` is the one to restore from.)"""
+        """The checkpoint just before the first entry: what a follower that is too far behind receives, so that
+        plain entries bring it everything this log still holds. (``latest_checkpoint`` is the one to restore
+        from.)"""
         return self._checkpoint
 
     @property
@@ -301,7 +295,8 @@ class PartitionLog:
         self._cache.append(entries, size)
 
     def _truncate(self, index: int) -> None:
-        """What was >= ``index`` is replaced: nothing that was written, is being written or was read vouches for it now."""
+        """What was >= ``index`` is replaced: nothing that was written, is being written or was read vouches for it
+        now."""
         self._epoch += 1
         self._terms.truncate(index)
         self._cache.truncate(index)
@@ -310,12 +305,10 @@ class PartitionLog:
         if self._pending and index <= self._pending[-1].index:
             del self._pending[max(index - self._pending[0].index, 0) :]
         self._set_durable(min(self._durable_index, index - 1))
-        if self._writing is not None:
-            self._writing.durable_index = min(self._writing.durable_index, index - 1)
-        if self._retry is not None:
-            self._retry.durable_index = min(self._retry.durable_index, index - 1)
-        for segment in self._segments:
-            segment.last_index = min(segment.last_index, index - 1)
+        for job in (self._writing, self._retry):
+            if job is not None:
+                job.durable_index = min(job.durable_index, index - 1)
+        self._chain.truncate(index)
         self._last_index = index - 1
 
     def _set_durable(self, index: int) -> None:
@@ -329,11 +322,13 @@ class PartitionLog:
 
     def roll(self) -> None:
         """Seals the active segment with the next write job, so that retention may drop it in due time."""
-        if self._active is not None and self._active.last_index >= self._active.first_index:
+        active = self._chain.active
+        if active is not None and active.last_index >= active.first_index:
             self._roll = self._staged = True
 
     def write_job(self) -> WriteJob | None:
-        """Everything staged so far, as one job; None if there is nothing, a write is in flight, or the log is full or failed."""
+        """Everything staged so far, as one job; None if there is nothing, a write is in flight, or the log is full
+        or failed."""
         if self._writing is not None or self.full or self.failed is not None:
             return None
         if self._retry is not None:
@@ -349,88 +344,34 @@ class PartitionLog:
         return job
 
     def _recorded_state(self) -> HardState:
-        """The hard state as written: its commit index must not outrun what is durable before the job (see ``format``)."""
+        """The hard state as written: its commit index must not outrun what is durable before the job (see
+        ``format``)."""
         state = self._hard_state
         return state if state.commit <= self._durable_index else state._replace(commit=self._durable_index)
 
     def _plan_write(self) -> WriteJob:
         options = self._options
         entries, self._pending = self._pending, []
-        self._staged = False
-        state = self._recorded_state()
-        parts: list[Part] = []
-        active, done = self._active, 0
-        if active is not None and self._must_roll(active, entries):
-            parts.append(self._part(active))
-            self._seal(active, parts[-1], state)
-            if entries:
-                pass; 0 if 1 else min(active.last_index, entries[0].index - 1)
-            active = None
-        self._roll = False
-        while True:
-            if active is None:
-                active = self._begin_segment(entries[done].index if done < len(entries) else self._last_index + 1)
-            part = self._part(active)
-            parts.append(part)
-            part.buffers = [active.add_hard_state(state)]
-            if done < len(entries):
-                done = active.add_entries(entries, done, part.buffers, options.segment_bytes, options.segment_ms)
-            self._finish_part(active, part)
-            if done == len(entries):
-                break
-            self._seal(active, part, state)
-            active = None
-        self._active = active
+        parts = self._chain.plan(
+            entries,
+            entries[0].index if entries else self._last_index + 1,
+            self._recorded_state(),
+            self._terms.term,
+            options.segment_bytes,
+            options.segment_ms,
+            roll=self._roll,
+        )
+        self._staged = self._roll = False
         return WriteJob(self._files, self.directory, self._number, self._last_index, parts)
-
-    def _must_roll(self, active: ActiveSegment, entries: list[Entry]) -> bool:
-        if self._roll:
-            return True
-        if not entries:
-            return False
-        # An index below the segment's first would hide entries of earlier segments behind this one's name.
-        return entries[0].index < active.first_index or active.full(
-            entries[0], self._options.segment_bytes, self._options.segment_ms
-        )
-
-    def _begin_segment(self, first_index: int) -> ActiveSegment:
-        self._sequence += 1
-        header = SegmentHeader(
-            self.group_id,
-            self.replica_id,
-            self._files.unique_id(),
-            self._sequence,
-            self._floor,
-            first_index,
-            self._terms.term(first_index - 1),
-            0,
-        )
-        return ActiveSegment(self.directory, header)
-
-    def _part(self, active: ActiveSegment) -> Part:
-        return Part(active.path, active.frontier, active.file, active.end, new=active.records == 0)
-
-    def _finish_part(self, active: ActiveSegment, part: Part) -> None:
-        part.end = active.end
-        if part.new:
-            active.header = active.header._replace(born_size=active.end)
-            part.buffers.insert(0, active.header.encode())
-
-    def _seal(self, active: ActiveSegment, part: Part, state: HardState) -> None:
-        part.seal(*active.add_trailer(state))
-        if part.sealed is not None:
-            self._segments.append(part.sealed)
-            part.sealed.sparse = active.sparse
-            self._new_indexes.append(IndexJob(self._files, part.sealed))
 
     # --- installing a checkpoint -------------------------------------------------------------------------------
 
     def install_checkpoint_job(self, number: int, checkpoint: Checkpoint, path: str) -> WriteJob | None:
         """Replaces the whole log by the checkpoint at ``path`` (from ``CheckpointInbox``), for Ready ``number``.
 
-        The log shows itself replaced at once; what was staged and not yet written is dropped. Returns the job, or None
-        while another write is in flight: ``write_job`` then returns it in its turn. Stage the Ready's hard state before,
-        its entries after. Raises LogFailed, CorruptLog if the file is not that checkpoint.
+        The log shows itself replaced at once; what was staged and not yet written is dropped. Returns the job, or
+        None while another write is in flight: ``write_job`` then returns it in its turn. Stage the Ready's hard
+        state before, its entries after. Raises LogFailed, CorruptLog if the file is not that checkpoint.
         """
         if self.failed is not None:
             raise LogFailed(self.directory, self.failed)
@@ -449,8 +390,9 @@ class PartitionLog:
         self._first_index = checkpoint.index + 1
         self._last_index = checkpoint.index
         self._set_durable(0)
-        if self._writing is not None:
-            self._writing.durable_index = 0
+        for job in (self._writing, self._retry):
+            if job is not None:
+                job.durable_index = 0
         if self._hard_state.commit < checkpoint.index:
             self._hard_state = self._hard_state._replace(commit=checkpoint.index)
         self._number = number
@@ -460,22 +402,11 @@ class PartitionLog:
 
     def _plan_install(self, number: int, stored: StoredCheckpoint) -> InstallJob:
         index = stored.checkpoint.index
-        obsolete = [path for segment in self._segments for path in (segment.path, segment.index_path)]
+        # In its first record the new log knows of nothing beyond the checkpoint, whatever has been staged since.
+        state = self._hard_state._replace(commit=index)
+        parts, obsolete = self._chain.plan_restart(index, stored.checkpoint.term, state)
         obsolete += [one.path for one in self._checkpoints]
-        if self._active is not None:
-            obsolete.append(self._active.path)
-            if self._active.file is not None:
-                self._active.file.close()
-        self._segments = []
-        self._new_indexes = []
-        self._floor = self._sequence + 1
-        active = self._begin_segment(index + 1)
-        part = self._part(active)
-        state = self._hard_state
-        part.buffers = [active.add_hard_state(state._replace(commit=index))]
-        self._finish_part(active, part)
-        self._active = active
-        return InstallJob(self._files, self.directory, number, index, [part], stored, obsolete)
+        return InstallJob(self._files, self.directory, number, index, parts, stored, obsolete)
 
     # --- completion --------------------------------------------------------------------------------------------
 
@@ -494,8 +425,7 @@ class PartitionLog:
             self._on_checkpoint(job)
         elif isinstance(job, ZeroFillJob):
             self._maintaining = False
-            if self._active is not None and job.path == self._active.path:
-                self._active.allocated = max(self._active.allocated, job.end)
+            self._chain.zero_filled(job)
         elif isinstance(job, IndexJob):
             self._maintaining = False
             job.segment.sparse = None
@@ -503,16 +433,7 @@ class PartitionLog:
     def _on_written(self, job: WriteJob) -> None:
         ensure(job is self._writing, "a write job that is not in flight")
         self._writing = None
-        for part in job.parts:
-            if part.sealed is not None:
-                part.sealed.durable = True
-                if part.file is not None:
-                    part.file.close()
-        active = self._active
-        last = job.parts[-1]
-        if active is not None and last.path == active.path:
-            active.file = last.file
-            self._durable_end = last.end
+        self._chain.written(job.parts)
         self._set_durable(max(self._durable_index, job.durable_index))
         if isinstance(job, InstallJob):
             self._checkpoints = [job.stored]
@@ -567,37 +488,17 @@ class PartitionLog:
             high = min(high, self._durable_index + 1)
             if low < self._first_index or low >= high:
                 continue
-            source = self._source_of_index(low, high)
+            source = self._chain.source_of(low, high, self._durable_index)
             self._reading = ReadJob(
                 self._files, source, low, min(high, source.last_index + 1), max_bytes, self._epoch
             )
             return self._reading
         return None
 
-    def _source_of_index(self, low: int, high: int) -> Source:
-        for segment in self._segments:
-            if segment.first_index <= low <= segment.last_index:
-                return _sealed_source(segment, self._durable_index)
-        active = self._active
-        if active is None:
-            raise CorruptLog(self.directory, 0, f"no segment holds entry {low}")
-        return self._active_source(active, active.sparse.by_index(low), active.sparse.by_index(high) + 2)
-
-    def _active_source(self, active: ActiveSegment, start: int, stop: int | None) -> Source:
-        last = min(active.last_index, self._durable_index)
-        return Source(
-            active.path,
-            active.seed,
-            active.header.unique_id,
-            self._durable_end,
-            last,
-            None,
-            active.sparse.slice(max(start, 0), stop),
-        )
-
     def read_batches(self, offset: int, end_offset: int, max_bytes: int) -> BatchRead:
-        """The stored batches that cover [``offset``, ...), none beginning at or above ``end_offset`` (the caller's committed
-        end), within ``max_bytes`` but never fewer than one. A batch with ``offset`` in its middle comes whole.
+        """The stored batches that cover [``offset``, ...), none beginning at or above ``end_offset`` (the caller's
+        committed end), within ``max_bytes`` but never fewer than one. A batch with ``offset`` in its middle comes
+        whole.
 
         Raises OffsetNotStored below ``start_offset``.
         """
@@ -613,33 +514,13 @@ class PartitionLog:
 
     def batches_job(self, offset: int, end_offset: int, max_bytes: int) -> BatchesJob:
         """The same from disk. ``job.missing`` means that retention was faster: OffsetNotStored."""
-        sources = [
-            _sealed_source(segment, self._durable_index)
-            for segment in self._segments
-            if segment.end_offset is not None
-            and segment.end_offset > offset
-            and segment.first_offset is not None
-            and segment.first_offset < end_offset
-            and segment.last_index >= segment.first_index
-        ]
-        active = self._active
-        if active is not None and active.end_offset is not None and active.end_offset > offset:
-            sources.append(self._active_source(active, active.sparse.by_offset(offset), None))
+        sources = self._chain.sources_from_offset(offset, end_offset, self._durable_index)
         return BatchesJob(self._files, sources, offset, end_offset, max_bytes)
 
     def offset_for_time(self, timestamp_ms: int, end_offset: int) -> TimeJob | None:
         """A job that finds the first batch below ``end_offset`` with a record at or after ``timestamp_ms`` (its
         ``base_offset``; the caller refines inside the batch). None if no record is that new."""
-        sources = [
-            _sealed_source(segment, self._durable_index)
-            for segment in self._segments
-            if segment.first_offset is not None
-            and segment.max_timestamp_ms >= timestamp_ms
-            and segment.last_index >= segment.first_index
-        ]
-        active = self._active
-        if active is not None and active.first_offset is not None and active.max_timestamp_ms >= timestamp_ms:
-            sources.append(self._active_source(active, active.sparse.by_time(timestamp_ms), None))
+        sources = self._chain.sources_from_time(timestamp_ms, self._durable_index)
         return TimeJob(self._files, sources, timestamp_ms, end_offset) if sources else None
 
     # --- checkpoints and retention -----------------------------------------------------------------------------
@@ -647,9 +528,7 @@ class PartitionLog:
     @property
     def sealed_boundaries(self) -> tuple[int, ...]:
         """Last indices of sealed segments, ascending, above the newest checkpoint: where the next ones are due."""
-        newest = self._checkpoints[-1].checkpoint.index
-        found = dict.fromkeys(s.last_index for s in self._segments if s.durable and s.last_index > newest)
-        return tuple(found)
+        return self._chain.boundaries(self._checkpoints[-1].checkpoint.index)
 
     def checkpoint_job(self, checkpoint: Checkpoint, state: bytes) -> CheckpointJob:
         """Writes the state machine's ``state`` as of ``checkpoint.index``, a sealed boundary."""
@@ -675,14 +554,13 @@ class PartitionLog:
         return read_state(self._files, self._checkpoints[-1])
 
     def retain_job(self, offset: int) -> RetainJob | None:
-        """Drops the sealed segments at the log's start whose records are all below ``offset`` and whose boundary has a
-        checkpoint; never the active one. None if there are none. The log starts later at once."""
-        drop = self._droppable(offset)
-        if not drop or self._install is not None:
+        """Drops the sealed segments at the log's start whose records are all below ``offset`` and whose boundary
+        has a checkpoint; never the active one. None if there are none. The log starts later at once."""
+        if self._install is not None:
             return None
-        segments, self._segments = self._segments[:drop], self._segments[drop:]
-        successor = self._segments[0] if self._segments else self._active
-        base = successor.first_index - 1 if successor is not None else self._last_index
+        segments, base = self._chain.drop(offset, {one.checkpoint.index for one in self._checkpoints})
+        if not segments:
+            return None
         leftovers = [one.path for one in self._checkpoints if one.checkpoint.index < base]
         self._checkpoints = [one for one in self._checkpoints if one.checkpoint.index >= base]
         self._checkpoint = self._checkpoints[0].checkpoint
@@ -691,34 +569,15 @@ class PartitionLog:
         self._configurations = [pair for pair in self._configurations if pair[0] > base]
         return RetainJob(self._files, self.directory, segments, leftovers)
 
-    def _droppable(self, offset: int) -> int:
-        """How many segments at the start may go."""
-        boundaries = {stored.checkpoint.index for stored in self._checkpoints}
-        best = 0
-        for number, segment in enumerate(self._segments, 1):
-            if not segment.durable or (segment.end_offset is not None and segment.end_offset > offset):
-                break
-            successor = self._segments[number] if number < len(self._segments) else self._active
-            # Segments that a later one has emptied go with the one before them: the log must begin where a segment does.
-            if successor is not None and successor.first_index - 1 in boundaries:
-                best = number
-        return best
-
     # --- maintenance -------------------------------------------------------------------------------------------
 
     def maintenance_job(self) -> IndexJob | ZeroFillJob | None:
         """Background work that no one waits for; one at a time. Worth asking for after every finished write."""
         if self._maintaining or self.failed is not None or self.full or self._writing is not None:
             return None
-        active = self._active
-        job: IndexJob | ZeroFillJob
-        if self._new_indexes:
-            job = self._new_indexes.pop(0)
-        else:
-            wanted = active.zeros_wanted(self._options.segment_bytes) if active is not None else None
-            if active is None or wanted is None:
-                return None
-            job = ZeroFillJob(self._files, active.path, active.frontier, *wanted)
+        job = self._chain.maintenance_job(self._options.segment_bytes)
+        if job is None:
+            return None
         self._maintaining = True
         return job
 
@@ -726,38 +585,19 @@ class PartitionLog:
 
     def segments(self) -> tuple[SegmentInfo, ...]:
         """Ascending; the active segment is the last."""
-        found = [segment.info() for segment in self._segments]
-        if self._active is not None:
-            found.append(self._active.info())
-        return tuple(found)
+        return self._chain.infos()
 
     @property
     def size_bytes(self) -> int:
         """Bytes of all segments."""
-        return sum(segment.size for segment in self._segments) + (self._active.info().bytes if self._active else 0)
+        return sum(info.bytes for info in self._chain.infos())
 
     @property
     def start_offset(self) -> int | None:
         """Offset of the first record stored; None if there is no record."""
-        for segment in self._segments:
-            if segment.first_offset is not None and segment.last_index >= segment.first_index:
-                return segment.first_offset
-        return self._active.first_offset if self._active is not None else None
+        return self._chain.start_offset
 
     @property
     def durable_index(self) -> int:
         """Entries up to here are on disk."""
         return self._durable_index
-
-
-def _sealed_source(segment: Segment, durable_index: int) -> Source:
-    # A segment is sealed here when its last write is planned: until that is done, its end is not in the file yet.
-    return Source(
-        segment.path,
-        segment.seed,
-        segment.unique_id,
-        segment.trailer_position,
-        min(segment.last_index, durable_index),
-        segment.index_path,
-        segment.sparse,
-    )

@@ -6,11 +6,11 @@
     starts-<n>                      how often a node was started here; an empty file whose name is the number
     lock                            exclusively locked while a node runs
     groups/<group id>/replica-<n>/  the log of incarnation n of this node's replica (``PartitionLog``)
-    groups/<group id>/replica-<n>.damaged/   moved aside: it may neither vote nor lead; kept for whoever wants to look
+    groups/<group id>/replica-<n>.damaged/   moved aside: it may neither vote nor lead; kept to be looked at
     deleted-<group id>/             a group on its way out
 
-The identity is checked before anything is read: two nodes on one directory, or a directory mounted at the wrong node, would
-vote twice in one term with the same replica id.
+The identity is checked before anything is read: two nodes on one directory, or a directory mounted at the wrong
+node, would vote twice in one term with the same replica id.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class NodeDirectory:
         self._lock = lock
         self.directory = directory
         self.incarnation = incarnation
-        """Which start of the node this is, from 1: durable, so that nothing said before a crash passes for new after it."""
+        """Which start of the node this is, from 1: durable, so that nothing said before a crash passes for new
+        after it."""
 
     @property
     def files(self) -> Files:
@@ -85,13 +86,17 @@ class NodeDirectory:
     def groups(self) -> dict[int, int]:
         """Every group with a replica here, and its latest incarnation, ascending.
 
-        A group whose latest incarnation was set aside, and whose next had not been made when the node died, is among them:
-        opening it gives MissingLog. Were it left out, it would be made anew as incarnation 0 and could vote twice.
+        A group whose latest incarnation was set aside, and whose next had not been made when the node died, is
+        among them: opening it gives MissingLog. Were it left out, it would be made anew as incarnation 0 and could
+        vote twice.
         """
         root = f"{self.directory}/{_GROUPS}"
         found = {}
         for group_id in sorted(int(name) for name in self._files.listdir(root) if name.isdigit()):
-            incarnations = [*self._incarnations(group_id, damaged=False), *self._incarnations(group_id, damaged=True)]
+            incarnations = [
+                *self._incarnations(group_id, damaged=False),
+                *self._incarnations(group_id, damaged=True),
+            ]
             if incarnations:
                 found[group_id] = max(incarnations)
         return found
@@ -151,8 +156,8 @@ class NodeDirectory:
 
 
 class DeleteJob:
-    """Removes a directory tree, renamed first: a deletion that is interrupted half way must not leave a directory that
-    looks like a damaged log."""
+    """Removes a directory tree, renamed first: a deletion that is interrupted half way must not leave a directory
+    that looks like a damaged log."""
 
     __slots__ = ("_aside", "_directory", "_files", "_name")
 

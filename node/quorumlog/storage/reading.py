@@ -1,8 +1,8 @@
 """Reading entries back from segment files: for lagging followers, for the state machine, for consumers, by time.
 
-All of it is jobs: a job opens its own handle, reads chunks of whole records, verifies each, and leaves a result. It shares
-nothing with the log but values, so it may run beside a write. Files are opened per job: it costs some microseconds
-beside a read of a megabyte, and nothing has to decide when an idle handle may be closed.
+All of it is jobs: a job opens its own handle, reads chunks of whole records, verifies each, and leaves a result. It
+shares nothing with the log but values, so it may run beside a write. Files are opened per job: it costs some
+microseconds beside a read of a megabyte, and nothing has to decide when an idle handle may be closed.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def _walk(file: OpenFile, source: Source, sparse: SparseIndex, number: int, chun
 
 
 def load_index(files: Files, source: Source, *, rebuild: bool = False) -> SparseIndex:
-    """The source's sparse index; a sealed segment's is built anew, and its side file too, when that is missing or wrong."""
+    """The source's sparse index; a sealed segment's is built anew, and its side file too, when that is missing or
+    wrong."""
     if source.sparse is not None:
         return source.sparse
     path = source.index_path
@@ -163,7 +164,8 @@ class ReadJob:
 
 
 class BatchesJob:
-    """Reads the batches that cover [offset, end_offset), as far as ``max_bytes`` goes, at least one if there is one.
+    """Reads the batches that cover [offset, end_offset), as far as ``max_bytes`` goes, at least one if there is
+    one.
 
     After ``run``: ``batches``, or ``missing`` if retention was faster.
     """

@@ -2,20 +2,20 @@
 
 The rules (RAFT.md §3), in the order in which they are applied:
 
-1. The segment with the highest sequence is the tail. Segments below its ``floor`` were replaced by an installed checkpoint;
-   leading segments of which a later one has discarded every entry are left-overs of retention. All others must be there,
-   in unbroken sequence.
+1. The segment with the highest sequence is the tail. Segments below its ``floor`` were replaced by an installed
+   checkpoint; leading segments of which a later one has discarded every entry are left-overs of retention. All
+   others must be there, in unbroken sequence.
 2. Every segment but the tail was sealed before its successor came into being, so it must have a valid trailer at
    its very end. Its records are verified when they are read (and by ``log scan --verify``).
-3. The tail is scanned. It is cut after the last valid record, unless something vouches for what is damaged (``scan``).
-   A segment comes into being under its final name only when its header and first job are durable: damage *there* is
-   never a torn write.
-4. The hard state is the last one in the tail. Without one, or with a commit index beyond the last entry, data that was
-   durable is gone: ``CorruptLog``, never term 0 and never a clamped commit index.
+3. The tail is scanned. It is cut after the last valid record, unless something vouches for what is damaged
+   (``scan``). A segment comes into being under its final name only when its header and first job are durable:
+   damage *there* is never a torn write.
+4. The hard state is the last one in the tail. Without one, or with a commit index beyond the last entry, data that
+   was durable is gone: ``CorruptLog``, never term 0 and never a clamped commit index.
 5. The entry before the first must have a checkpoint (the base), and every other checkpoint must match the log.
 
-Only when all of that holds is anything changed on disk: left-overs are removed, the cut is made (``truncate``: what lay
-beyond must not come back as a valid record when the same positions are written again), and then **everything is
+Only when all of that holds is anything changed on disk: left-overs are removed, the cut is made (``truncate``: what
+lay beyond must not come back as a valid record when the same positions are written again), and then **everything is
 synced**. The process may have died without the machine: what it had written but not synced is then still visible
 here, will be acknowledged from here on, and would be lost by a power cut a second later.
 
@@ -26,6 +26,7 @@ even a restart may believe what it reads.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from quorumlog.raft.membership import MalformedConfiguration, decode_configuration
@@ -211,7 +212,7 @@ def _chain(directory: str, opened: list[_Opened]) -> list[_Opened]:
     """The segments that make up the log, ascending (rule 1)."""
     tail = opened[-1].header
     chain = [one for one in opened if one.header.sequence >= tail.floor]
-    for before, after in zip(chain, chain[1:], strict=False):
+    for before, after in pairwise(chain):
         if after.header.sequence != before.header.sequence + 1:
             raise CorruptLog(after.path, 40, f"segment number {before.header.sequence + 1} is missing before it")
     lowest_later = tail.first_index
@@ -374,7 +375,8 @@ def _join_checkpoints(files: Files, directory: str, names: list[str], log: Recov
 
 
 def _drop_damaged_newest(files: Files, log: RecoveredLog, damage: list[CorruptLog]) -> None:
-    """The newest checkpoint's state will be loaded: if it is damaged, an older one and more of the log do as well."""
+    """The newest checkpoint's state will be loaded: if it is damaged, an older one and more of the log do as
+    well."""
     checkpoints = log.checkpoints
     while len(checkpoints) > 1:
         try:

@@ -3,14 +3,14 @@
 ``RecordScanner`` yields records as long as they are valid in the sense of ``format``; where it stops, it says why.
 ``find_voucher`` then decides what the stop means, for the segment that was being written when the process died:
 
-* Nothing after the damage vouches for it: it is the last write job, which never became durable as a whole, and which
-  therefore was never acknowledged. Its pages may have reached the disk in any order, so valid records may well follow
-  the invalid one. The file is cut there. (The design contract's shorter rule, "an invalid record followed by a valid
-  one is corruption", would turn one power cut of a whole cluster into the loss of every replica whose last write
-  straddled a page, for no gain: nobody was ever told that those entries were durable.)
-* A later record vouches for the damaged place: a hard-state record whose ``synced`` lies beyond it (the next job was
-  only made up once the earlier one was durable), or a trailer, or a later segment. Then what is damaged was durable,
-  may have been acknowledged, and must not be forgotten: ``CorruptLog``.
+* Nothing after the damage vouches for it: it is the last write job, which never became durable as a whole, and
+  which therefore was never acknowledged. Its pages may have reached the disk in any order, so valid records may
+  well follow the invalid one. The file is cut there. (The design contract's shorter rule, "an invalid record
+  followed by a valid one is corruption", would turn one power cut of a whole cluster into the loss of every replica
+  whose last write straddled a page, for no gain: nobody was ever told that those entries were durable.)
+* A later record vouches for the damaged place: a hard-state record whose ``synced`` lies beyond it (the next job
+  was only made up once the earlier one was durable), or a trailer, or a later segment. Then what is damaged was
+  durable, may have been acknowledged, and must not be forgotten: ``CorruptLog``.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def _known(kind: int, entry_kind: int, length: int) -> bool:
 
 
 def find_voucher(file: OpenFile, seed: int, damaged: int, size: int) -> int | None:
-    """Position of a valid record after ``damaged`` that proves the byte there was once durable; None if none does."""
+    """Position of a valid record after ``damaged`` that proves the byte there was once durable; None if none
+    does."""
     start = damaged + 8
     overlap = len(RECORD_MAGIC) - 1
     while start < size:

@@ -1,7 +1,7 @@
 """Segments as the log knows them: the one that is being written, and the sealed ones.
 
-``ActiveSegment`` turns entries into buffers and keeps the running facts that its trailer will state. It does no I/O:
-a ``WriteJob`` does.
+``ActiveSegment`` turns entries into buffers and keeps the running facts that its trailer will state. It does no
+I/O: a ``WriteJob`` does.
 """
 
 from __future__ import annotations
@@ -102,6 +102,11 @@ class Segment:
         """The side file with the sparse index."""
         return self.path.removesuffix(SEGMENT_SUFFIX) + INDEX_SUFFIX
 
+    @property
+    def empty(self) -> bool:
+        """Whether later segments have discarded every entry of this one."""
+        return self.last_index < self.first_index
+
     def info(self) -> SegmentInfo:
         return SegmentInfo(
             self.path,
@@ -118,8 +123,8 @@ class Segment:
 class Frontier:
     """How far a file belongs to records, so that the background zero-filling never overwrites one.
 
-    The two write through different handles at the same time. ``claim`` is taken before records are written and waits at
-    most for one small piece of zeros.
+    The two write through different handles at the same time. ``claim`` is taken before records are written and
+    waits at most for one small piece of zeros.
     """
 
     __slots__ = ("_claimed", "lock")
@@ -244,8 +249,8 @@ class ActiveSegment:
         return self.end >= segment_bytes or (entry.kind is _DATA and self._too_old(entry.data, segment_ms))
 
     def zeros_wanted(self, segment_bytes: int) -> tuple[int, int] | None:
-        """The (start, end) to be filled with zeros next: steps as large as the segment is, 64 KiB to 8 MiB, begun when
-        half a step is left. None while enough is there."""
+        """The (start, end) to be filled with zeros next: steps as large as the segment is, 64 KiB to 8 MiB, begun
+        when half a step is left. None while enough is there."""
         if self.end < _ZEROS_FROM_BYTES:
             return None
         step = min(max(_ZEROS_STEP_MIN_BYTES, 1 << (self.end.bit_length() - 1)), _ZEROS_STEP_MAX_BYTES)

@@ -1,11 +1,12 @@
 """The sparse index of one segment: by entry index, by record offset and by time, one point every 16 KiB or so.
 
 Besides finding where to begin, the points steer a reader around discarded entries: truncation is an append, so an
-entry that was replaced still lies in the file. The entry that replaced it always begins a point, and a reader that has
-come to the index of the next point jumps to that point's position: it never takes a discarded entry for a live one.
+entry that was replaced still lies in the file. The entry that replaced it always begins a point, and a reader that
+has come to the index of the next point jumps to that point's position: it never takes a discarded entry for a live
+one.
 
-Prior art: Kafka's offset and time indexes. Theirs are trusted after a clean shutdown; this one never is: what a reader
-finds at a point must be a valid record with the index that the point names.
+Prior art: Kafka's offset and time indexes. Theirs are trusted after a clean shutdown; this one never is: what a
+reader finds at a point must be a valid record with the index that the point names.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ class SparseIndex:
     """Parallel columns, one place per point, all ascending.
 
     ``indices``: the entry that begins here. ``positions``: its record's position. ``offsets``: offset of the first
-    record at or after the point. ``newest_ms``: largest record timestamp *before* the point (an upper bound once entries
-    were discarded: a search by time may begin too early, never too late).
+    record at or after the point. ``newest_ms``: largest record timestamp *before* the point (an upper bound once
+    entries were discarded: a search by time may begin too early, never too late).
     """
 
-    __slots__ = ("_unknown_from", "indices", "newest_ms", "offsets", "positions")
+    __slots__ = ("_unknown_from", "indices", "newest_ms", "offset_wanted", "offsets", "positions")
 
     def __init__(self) -> None:
         self.indices: array[int] = array("Q")
@@ -37,6 +38,8 @@ class SparseIndex:
         self.offsets: array[int] = array("Q")
         self.newest_ms: array[int] = array("Q")
         self._unknown_from = 0
+        self.offset_wanted = False
+        """Whether a point waits for ``offset_seen``."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -46,6 +49,7 @@ class SparseIndex:
         self.positions.append(position)
         self.offsets.append(UNKNOWN)
         self.newest_ms.append(newest_ms)
+        self.offset_wanted = True
 
     def offset_seen(self, base_offset: int) -> None:
         """A data entry has come: it is the first one after every point whose offset was unknown."""
@@ -53,11 +57,7 @@ class SparseIndex:
         for number in range(self._unknown_from, len(offsets)):
             offsets[number] = base_offset
         self._unknown_from = len(offsets)
-
-    @property
-    def offset_wanted(self) -> bool:
-        """Whether a point waits for ``offset_seen``."""
-        return self._unknown_from < len(self.offsets)
+        self.offset_wanted = False
 
     def truncate(self, index: int) -> None:
         """Drops the points at and above ``index``. Offsets stay right: offsets are dense, so the next data entry
@@ -66,6 +66,7 @@ class SparseIndex:
         for column in (self.indices, self.positions, self.offsets, self.newest_ms):
             del column[keep:]
         self._unknown_from = min(self._unknown_from, keep)
+        self.offset_wanted = self._unknown_from < keep
 
     def slice(self, start: int, stop: int | None) -> SparseIndex:
         """A copy of the points start..stop-1, for a job that runs while the log goes on."""

@@ -13,7 +13,8 @@ from quorumlog.storage.errors import ensure
 
 
 class TermRuns:
-    """Runs of equal terms from ``base`` (the index before the log's first entry) to the end. The caller knows the end."""
+    """Runs of equal terms from ``base`` (the index before the log's first entry) to the end. The caller knows the
+    end."""
 
     __slots__ = ("_firsts", "_terms")
 

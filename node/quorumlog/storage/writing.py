@@ -1,5 +1,6 @@
-"""The jobs that change a log on disk. Each is a plan of bytes and positions, made up in the event loop; ``run`` carries
-it out, wherever the host pleases. A job shares no mutable state with the log, but for a segment's ``Frontier``.
+"""The jobs that change a log on disk. Each is a plan of bytes and positions, made up in the event loop; ``run``
+carries it out, wherever the host pleases. A job shares no mutable state with the log, but for a segment's
+``Frontier``.
 
 The order of steps is the safety argument:
 
@@ -31,7 +32,8 @@ _WHOLE_FILE = 1 << 62
 
 
 class Part:
-    """What a write job does to one segment: append ``buffers`` at ``position``, and seal it if there is a trailer."""
+    """What a write job does to one segment: append ``buffers`` at ``position``, and seal it if there is a
+    trailer."""
 
     __slots__ = (
         "buffers",
@@ -135,8 +137,8 @@ class WriteJob:
 
 
 class InstallJob(WriteJob):
-    """Replaces the log by a checkpoint that is durable already as ``….installing``: the new segment is the marker that
-    the log begins there; after it the checkpoint gets its name and all older files go.
+    """Replaces the log by a checkpoint that is durable already as ``….installing``: the new segment is the marker
+    that the log begins there; after it the checkpoint gets its name and all older files go.
 
     (``marker`` before ``drop``: else a crash between the two would leave neither the old log nor the new.)
     """
@@ -184,10 +186,10 @@ class InstallJob(WriteJob):
 class ZeroFillJob:
     """Fills the active segment's file with zeros ahead of its records, in the background.
 
-    Overwriting blocks that exist makes fdatasync nearly twice as cheap as appending to the file (measured: 4 KB 0.10 ms
-    instead of 0.18; posix_fallocate does not help, since its extents are unwritten: 0.20). It uses a handle of its own: the
-    kernel reports a write-back error once per open file, so a shared one would let this fdatasync swallow the error that the write
-    job must see.
+    Overwriting blocks that exist makes fdatasync nearly twice as cheap as appending to the file (measured: 4 KB
+    0.10 ms instead of 0.18; posix_fallocate does not help, since its extents are unwritten: 0.20). It uses a handle
+    of its own: the kernel reports a write-back error once per open file, so a shared one would let this fdatasync
+    swallow the error that the write job must see.
     """
 
     __slots__ = ("_files", "_frontier", "_start", "end", "path")
@@ -239,7 +241,8 @@ class RetainJob:
 
 
 def mark_failed(files: Files, directory: str) -> None:
-    """Best effort: leaves word that an fsync failed here, for a restart that would otherwise believe the page cache."""
+    """Best effort: leaves word that an fsync failed here, for a restart that would otherwise believe the page
+    cache."""
     try:
         file = files.open(f"{directory}/{FAILED_MARKER}", "create")
         file.close()

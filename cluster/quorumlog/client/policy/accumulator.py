@@ -119,8 +119,7 @@ class Accumulator:
             queue.max_batch_bytes = max_batch_bytes
             queue.batch_bytes = batch_bytes
         queues += [
-            PartitionQueue(topic, number, batch_bytes, max_batch_bytes)
-            for number in range(len(queues), partitions)
+            PartitionQueue(topic, number, batch_bytes, max_batch_bytes) for number in range(len(queues), partitions)
         ]
         if known is None:
             # A random first partition, so that many short-lived producers do not all write to partition 0.

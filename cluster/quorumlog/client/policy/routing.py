@@ -92,6 +92,10 @@ class Router:
         """What is known of a topic."""
         return self._topics.get(name)
 
+    def any_topic(self) -> list[str]:
+        """One topic that is known, or none."""
+        return list(self._topics)[:1]
+
     def forget_topic(self, name: str) -> None:
         """A topic turned out not to exist (any more)."""
         topic = self._topics.pop(name, None)

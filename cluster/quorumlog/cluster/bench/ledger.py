@@ -1,9 +1,9 @@
 """What was acknowledged against what can be read: the check that ends every benchmark.
 
 Each record carries its number in its first eight bytes. A record whose acknowledgement came must be read exactly
-once; one whose outcome stayed unknown at most once; and a number nobody sent not at all. A producer sends its numbers
-in ascending order, so within a partition they must ascend; where there are two producers, the second begins at
-``SECOND_PRODUCER``, and each has its own order.
+once; one whose outcome stayed unknown at most once; and a number nobody sent not at all. A producer sends its
+numbers in ascending order, so within a partition they must ascend; where there are two producers, the second begins
+at ``SECOND_PRODUCER``, and each has its own order.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def read_numbers(servers: Sequence[str], topic: str) -> dict[int, list[int
     unpack = NUMBER.unpack_from
     async with Reader(servers, topic, start="earliest", stop_at_end=True) as reader:
         async for batch in reader.batches():
-            numbers.setdefault(batch[0].partition, []).extend(unpack(record.value)[0] for record in batch)
+            numbers.setdefault(batch[0].partition, []).extend(unpack(record.value or b"")[0] for record in batch)
     return numbers
 
 

@@ -73,9 +73,9 @@ class GrpcPeer:
 
     def __init__(self, channel: grpc.aio.Channel, process: ProcessIdentity) -> None:
         self._process = process
-        self._echo = channel.unary_unary(ECHO)
-        self._sink = channel.stream_unary(SINK)
-        self._source = channel.unary_stream(SOURCE)
+        self._echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ECHO)
+        self._sink: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(SINK)
+        self._source: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(SOURCE)
 
     def usage(self) -> ProcessUsage:
         """What the other process has used. Raises ProcessLookupError when it is gone."""
@@ -161,7 +161,7 @@ async def _source(request: bytes, _context: object) -> AsyncIterator[bytes]:
 async def _serve() -> None:
     """The other process: serves on a port of the kernel's choice, which it prints, until it is killed."""
     service, _, _ = ECHO[1:].rpartition("/")
-    handlers = {
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
         "Echo": grpc.unary_unary_rpc_method_handler(_echo),
         "Sink": grpc.stream_unary_rpc_method_handler(_sink),
         "Source": grpc.unary_stream_rpc_method_handler(_source),

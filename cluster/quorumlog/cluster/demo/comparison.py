@@ -37,7 +37,7 @@ class Comparison:
 
     def finish(self) -> None:
         """Raises VerificationFailed that says what is lost, there twice, or out of order."""
-        complaints = []
+        complaints: list[str] = []
         lost = twice = disordered = 0
         for key, expected in self._expected.items():
             read = self._read[key]
