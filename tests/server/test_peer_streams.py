@@ -142,12 +142,12 @@ async def test_a_closed_listener_is_reported_as_the_peers_loss_at_once_and_once(
 
 
 async def test_a_node_that_was_never_up_is_not_lost() -> None:
-    addresses = {node: f"127.0.0.1:{free_port()}" for node in (1, 2)}
-    one = Side(1, addresses)
+    one = Side(1, {node: f"127.0.0.1:{free_port()}" for node in (1, 2)})
     one.links.start()
     await asyncio.sleep(0.2)
-    assert one.inbox.empty
+    told_nothing = one.inbox.empty
     await one.close()
+    assert told_nothing
 
 
 async def test_links_come_back_by_themselves_in_a_newer_session() -> None:
@@ -189,28 +189,32 @@ async def test_a_stream_that_does_not_belong_here_is_refused_with_the_reason(
     async with pair() as (_, two), grpc.aio.insecure_channel(two.address) as channel:
         call = open_stream(channel)
         await call.write(pb.Frame(hello=pb.Hello(**{**right, **wrong})))
-        assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert why in await call.details()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                assert await call.code() is grpc.StatusCode.FAILED_PRECONDITION
+                assert why in await call.details()
+        finally:
+            call.cancel()
 
 
 async def test_only_the_newest_stream_of_a_lane_is_listened_to() -> None:
     hello = pb.Frame(hello=pb.Hello(cluster_id="c", node_id=1, to_node_id=2, protocol=1, purpose="checkpoint"))
-    addresses = {node: f"127.0.0.1:{free_port()}" for node in (1, 2)}
-    two = Side(2, addresses)
-    await two.listen()
-    async with grpc.aio.insecure_channel(two.address) as channel:
-        older = open_stream(channel)
-        await older.write(hello)
-        await older.read()
-        newer = open_stream(channel)
-        await newer.write(hello)
-        await newer.read()
+    two = Side(2, {node: f"127.0.0.1:{free_port()}" for node in (1, 2)})
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(two.close)
+        await two.listen()
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(two.address))
+        older, newer = open_stream(channel), open_stream(channel)
+        for call in (older, newer):
+            stack.callback(call.cancel)
+            await call.write(hello)
+            await call.read()
         await older.write(pb.Frame(sequence=1))
-        assert await older.code() is grpc.StatusCode.ABORTED
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await older.code() is grpc.StatusCode.ABORTED
         await newer.write(pb.Frame(sequence=2))
         frame = (await two.inbox.next())[1]
         assert frame.sequence == 2
-    await two.close()
 
 
 async def test_a_damaged_frame_is_dropped_and_counted_and_the_next_one_arrives() -> None:
@@ -239,30 +243,37 @@ class Deaf(peer_pb2_grpc.PeerServicer):
             self.urgent.put_nowait(frame.sequence)
 
 
-async def test_a_lane_whose_peer_does_not_read_is_reset_and_the_urgent_lane_goes_on() -> None:
+@asynccontextmanager
+async def beside_a_deaf_peer() -> AsyncIterator[tuple[Side, Deaf]]:
     addresses = {node: f"127.0.0.1:{free_port()}" for node in (1, 2)}
-    deaf, server = Deaf(), listen.server(MAX_FRAME_BYTES)
+    deaf, server, one = Deaf(), listen.server(MAX_FRAME_BYTES), Side(1, addresses)
     peer_pb2_grpc.add_PeerServicer_to_server(deaf, server)
     listen.bind(server, addresses[2], "peers")
     await server.start()
-    one = Side(1, addresses)
     one.links.start()
-    await one.inbox.take(3)
-    bulk = one.links.peers[2].lanes[Lane.BULK]
-    for number in range(1, 60):
-        one.links.send([data_frame(number, 1 << 20)])
-        assert bulk.queued_bytes <= 32 << 20
-        await asyncio.sleep(0)
-        if bulk.resets:
-            break
-    one.links.send([Frame(1, 2, Lane.URGENT, 0, 77, alive=True)])
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        assert await deaf.urgent.get() == 77
-    assert bulk.resets == 1
-    assert await one.inbox.take(2) == [("down", 2, Lane.BULK), ("up", 2, Lane.BULK)]
-    assert bulk.queued_bytes == 0, "what was queued belongs to the session that ended"
-    await one.close()
-    await server.stop(None)
+    try:
+        yield one, deaf
+    finally:
+        await one.close()
+        await server.stop(None)
+
+
+async def test_a_lane_whose_peer_does_not_read_is_reset_and_the_urgent_lane_goes_on() -> None:
+    async with beside_a_deaf_peer() as (one, deaf):
+        await one.inbox.take(3)
+        bulk = one.links.peers[2].lanes[Lane.BULK]
+        for number in range(1, 60):
+            one.links.send([data_frame(number, 1 << 20)])
+            assert bulk.queued_bytes <= 32 << 20
+            await asyncio.sleep(0)
+            if bulk.resets:
+                break
+        one.links.send([Frame(1, 2, Lane.URGENT, 0, 77, alive=True)])
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await deaf.urgent.get() == 77
+        assert bulk.resets == 1
+        assert await one.inbox.take(2) == [("down", 2, Lane.BULK), ("up", 2, Lane.BULK)]
+        assert bulk.queued_bytes == 0, "what was queued belongs to the session that ended"
 
 
 class Middle:

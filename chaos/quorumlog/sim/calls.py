@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from quorumlog.replica import Node
 from quorumlog.sim.world import MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from quorumlog.replica import Node
     from quorumlog.sim.host import Host
     from quorumlog.sim.world import World
 
 #: What a request is: something done to a node, which calls back once, perhaps at once.
-Request = Callable[["Node", "Callable[[Any], None]"], object] if TYPE_CHECKING else object
+Request: TypeAlias = Callable[[Node, Callable[[Any], None]], object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,8 @@ def _print_outcome(outcome: dict[str, object]) -> None:
     )
     console.print(
         f"{outcome['seeds']:,} seeds in {outcome['wall_s']} s: {outcome['seeds_per_s']} seeds/s with"
-        f" {outcome['jobs']} jobs, {outcome['virtual_s']:,} s of virtual time ({outcome['times_real_time']} times real time)"
+        f" {outcome['jobs']} jobs, {outcome['virtual_s']:,} s of virtual time"
+        f" ({outcome['times_real_time']} times real time)"
     )
     failed = outcome["failed"]
     assert isinstance(failed, list)

@@ -211,7 +211,13 @@ _LOSSES = frozenset(
     }
 )
 _DIVERGENCE = frozenset({"state-machine safety", "digest equality", "log matching", "inconsistent offset", _CRASH})
-_POWER = {"faults": ("power loss", "power loss of all"), "fault_every_ms": 300, "fault_lasts_ms": 300}
+_POWER = {
+    "faults": ("power loss", "power loss of all", "slow disk"),
+    "fault_every_ms": 150,
+    "fault_lasts_ms": 150,
+    "tick_ms": 20,
+    "send_every_ms": 30,
+}
 _KILLS = {
     "faults": ("kill", "kill leader", "power loss"),
     "fault_every_ms": 200,
@@ -220,7 +226,7 @@ _KILLS = {
 }
 
 MUTANTS: dict[str, Mutant] = {
-    "ack before fsync": Mutant(Replica, "_persist", _acknowledge_at_once, _LOSSES, 50),
+    "ack before fsync": Mutant(Replica, "_persist", _acknowledge_at_once, _LOSSES, 100, _POWER),
     "truncate on any append": Mutant(following.Following, "_take", _truncate_always, _LOSSES | _DIVERGENCE, 50),
     "vote not persisted": Mutant(
         PartitionLog,

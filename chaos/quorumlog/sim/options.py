@@ -7,7 +7,7 @@ seeds has no fault at all, since a bug that needs none is found nowhere else as 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from random import Random
 
 #: Every kind of fault the nemesis knows (``quorumlog.sim.faults``), with how often it is drawn, relative to the
@@ -103,48 +103,43 @@ def draw(seed: int) -> Options:
     # rolling, checkpoints and retention happen within a short run.
     large = random.random() < 0.35
     nodes = 5 if random.random() < 0.12 else 3
-    cluster = {
-        "nodes": nodes,
-        "replication": 3 if nodes == 3 or random.random() < 0.5 else 5,
-        "topics": random.choice((1, 1, 2)),
-        "partitions": random.choice((1, 1, 2)),
-        "tick_ms": random.choice((20, 50, 50)),
-    }
-    load = {
-        "producers": random.choice((1, 2, 3)),
-        "idempotent": random.random() < 0.85,
-        "send_every_ms": random.choice((30, 60, 120)),
-        "burst": random.choice((1, 3, 6)),
-        "record_bytes": 6000 if large else 40,
-        "batch_bytes": random.choice((256, 16 << 10)),
-        "delivery_timeout_ms": random.choice((1500, 4000, 8000)),
-        "read_bytes": random.choice((1, 4096, 64 << 10)),
-        "retention_bytes": 128 << 10 if large and random.random() < 0.6 else 0,
-        "tail_cache_bytes": random.choice((16 << 10, 1 << 20)),
-        "duration_ms": random.randrange(2000, 5000),
-    }
+    calm = Options(
+        seed,
+        nodes=nodes,
+        replication=3 if nodes == 3 or random.random() < 0.5 else 5,
+        topics=random.choice((1, 1, 2)),
+        partitions=random.choice((1, 1, 2)),
+        tick_ms=random.choice((20, 50, 50)),
+        duration_ms=random.randrange(2000, 5000),
+        producers=random.choice((1, 2, 3)),
+        idempotent=random.random() < 0.85,
+        send_every_ms=random.choice((30, 60, 120)),
+        burst=random.choice((1, 3, 6)),
+        record_bytes=6000 if large else 40,
+        batch_bytes=random.choice((256, 16 << 10)),
+        delivery_timeout_ms=random.choice((1500, 4000, 8000)),
+        read_bytes=random.choice((1, 4096, 64 << 10)),
+        retention_bytes=128 << 10 if large and random.random() < 0.6 else 0,
+        tail_cache_bytes=random.choice((16 << 10, 1 << 20)),
+    )
     if random.random() < 0.25:
-        return Options(seed, **cluster, **load)  # type: ignore[arg-type]
+        return calm
     names = list(FAULT_WEIGHTS)
     kinds = random.choices(names, [FAULT_WEIGHTS[name] for name in names], k=random.choice((1, 2, 3, 5)))
-    weather = {
-        name: random.choice(rates) if random.random() < 0.3 else 0.0
-        for name, rates in (
-            ("loss", (0.01, 0.1)),
-            ("duplicate", (0.02, 0.2)),
-            ("reorder", (0.02, 0.3)),
-            ("slow_frames", (0.02, 0.3)),
-            ("resets", (0.005,)),
-            ("lost_answers", (0.02, 0.1)),
-            ("drift", (0.001, 0.05)),
-        )
-    }
-    return Options(
-        seed,
+
+    def now_and_then(*rates: float) -> float:
+        return random.choice(rates) if random.random() < 0.3 else 0.0
+
+    return replace(
+        calm,
         faults=tuple(dict.fromkeys(kinds)),
         fault_every_ms=random.choice((150, 400, 1000)),
         fault_lasts_ms=random.choice((150, 800, 2500)),
-        **cluster,  # type: ignore[arg-type]
-        **load,  # type: ignore[arg-type]
-        **weather,
+        loss=now_and_then(0.01, 0.1),
+        duplicate=now_and_then(0.02, 0.2),
+        reorder=now_and_then(0.02, 0.3),
+        slow_frames=now_and_then(0.02, 0.3),
+        resets=now_and_then(0.005),
+        lost_answers=now_and_then(0.02, 0.1),
+        drift=now_and_then(0.001, 0.05),
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from quorumlog.check import Anomaly, Operation
+    from quorumlog.replica import Node
 
 #: Within so many election timeouts a healed majority must serve again (CHAOS.md §3).
 PATIENCE_ELECTIONS = 10
@@ -34,6 +35,7 @@ PATIENCE_ELECTIONS = 10
 _LAST_EVENTS = 25
 #: How often the end of a phase is looked for.
 _LOOK_EVERY_US = 10 * MS
+_RETAIN_EVERY_US = 300 * MS
 #: The fewest operations of each kind that must have succeeded for a run to have proved anything.
 LEAST_OK = {"send": 5, "final_read": 1}
 #: Appends to each partition that prove it to be alive.
@@ -138,6 +140,8 @@ class Run:
         for topic, part in cluster.partitions():
             self._watchers.append(Reader(cluster.shared, topic, part.partition, max_bytes=options.read_bytes))
             self._watchers.append(TailProbe(cluster.shared, topic, part.partition))
+        if options.retention_bytes:
+            self._retain()
         self.nemesis.begin()
         world.run_until(self._load_until_us)
         return not world.halted
@@ -152,6 +156,20 @@ class Run:
             for _ in range(random.randint(1, options.burst)):
                 producer.send(topic, part.partition, random.randrange(options.record_bytes))
         world.after(int(random.expovariate(1.0 / options.send_every_ms) * MS) + 1, self._load, producer)
+
+    def _retain(self) -> None:
+        """Has every node look for segments to drop, more often than it does by itself: a run lasts seconds only."""
+
+        def look(node: Node) -> None:
+            wall_ms = self.cluster.hosts[node.config.node_id].clock.wall_ms()
+            for service in node._groups.partitions.values():
+                service.retain(wall_ms)
+
+        world = self.cluster.world
+        for host in self.cluster.hosts.values():
+            host.request(look)
+        if world.now_us < self._load_until_us:
+            world.after(_RETAIN_EVERY_US, self._retain)
 
     def _liveness(self) -> bool:
         cluster = self.cluster

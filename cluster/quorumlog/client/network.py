@@ -57,7 +57,8 @@ _RETRIED = frozenset(
         Reason.DEADLINE,
     }
 )
-_WRONG_NODE = frozenset({Reason.NOT_LEADER, Reason.SHUTTING_DOWN, Reason.REPLICA_DAMAGED})
+#: See ``quorumlog.client.policy.sender`` for why NO_QUORUM is one of them.
+_WRONG_NODE = frozenset({Reason.NOT_LEADER, Reason.NO_QUORUM, Reason.SHUTTING_DOWN, Reason.REPLICA_DAMAGED})
 
 
 def now_ms() -> float:

@@ -246,7 +246,7 @@ class Subscription:
         except aio.AioRpcError as error:
             channel.look()
             told = from_rpc(error, channel.address, never_left=True)
-            if told.reason in (Reason.NOT_LEADER, Reason.SHUTTING_DOWN, Reason.REPLICA_DAMAGED):
+            if told.reason in (Reason.NOT_LEADER, Reason.NO_QUORUM, Reason.SHUTTING_DOWN, Reason.REPLICA_DAMAGED):
                 self._network.router.refused(self.topic, self.partition, channel.address, told.leader)
             raise told from None
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,8 +19,7 @@ from quorumlog.cluster.servers import ProfileOption, ServerOption
 from quorumlog.cluster.throwaway import disk_directory, planned_cluster, running_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from quorumlog.cluster.bench.statistics import Report
     from quorumlog.cluster.bench.surroundings import Surroundings
@@ -36,6 +35,10 @@ TrialsOption = Annotated[int, typer.Option(min=1, help="How often the leader is 
 FloorsOption = Annotated[bool, typer.Option("--floors", help="Exit with 4 when a figure misses its floor.")]
 DEFAULT_SECONDS = 3.0
 DEFAULT_TRIALS = 20
+#: CPU time is counted in ticks of 10 ms: a shorter look at a process that does next to nothing says nothing.
+IDLE_SECONDS = 10.0
+
+Step = Callable[[], Coroutine[Any, Any, "Report"]]
 
 
 @app.command("produce")
@@ -47,9 +50,8 @@ def bench_produce(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Throughput of one producer at 1 KB and 100 B, and of records awaited one by one by 64 tasks."""
-    with _servers_given_or_own(server, profile) as (addresses, directory):
-        report = _measured(addresses, directory, lambda around: produce.measure(around, seconds))
-    _finish([report], output, floors)
+    given = servers.resolve(server, profile) if server or profile else None
+    _run([lambda: _measured(lambda around: produce.measure(around, seconds), given)], output, floors)
 
 
 @app.command("latency")
@@ -61,9 +63,8 @@ def bench_latency(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """One 100 B record until it is fsynced on a quorum, with 1 and with 64 outstanding."""
-    with _servers_given_or_own(server, profile) as (addresses, directory):
-        report = _measured(addresses, directory, lambda around: latency.measure(around, seconds))
-    _finish([report], output, floors)
+    given = servers.resolve(server, profile) if server or profile else None
+    _run([lambda: _measured(lambda around: latency.measure(around, seconds), given)], output, floors)
 
 
 @app.command("consume")
@@ -75,17 +76,16 @@ def bench_consume(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Throughput of one reader of 100 B records."""
-    with _servers_given_or_own(server, profile) as (addresses, directory):
-        report = _measured(addresses, directory, lambda around: consume.measure(around, seconds))
-    _finish([report], output, floors)
+    given = servers.resolve(server, profile) if server or profile else None
+    _run([lambda: _measured(lambda around: consume.measure(around, seconds), given)], output, floors)
 
 
 @app.command("idle")
 def bench_idle(
-    seconds: SecondsOption = 10.0, floors: FloorsOption = False, output: FormatOption = Format.TEXT
+    seconds: SecondsOption = IDLE_SECONDS, floors: FloorsOption = False, output: FormatOption = Format.TEXT
 ) -> None:
     """CPU and memory of a node with 1, 100 and 1,000 partitions in which nothing happens."""
-    _finish([_idle(seconds)], output, floors)
+    _run([lambda: _idle(seconds)], output, floors)
 
 
 @app.command("failover")
@@ -93,13 +93,13 @@ def bench_failover(
     trials: TrialsOption = DEFAULT_TRIALS, floors: FloorsOption = False, output: FormatOption = Format.TEXT
 ) -> None:
     """Time to the next acknowledged write when the leader is killed, hung, or cut off from the others."""
-    _finish([_failover(trials)], output, floors)
+    _run([lambda: _failover(trials)], output, floors)
 
 
 @app.command("restart")
 def bench_restart(floors: FloorsOption = False, output: FormatOption = Format.TEXT) -> None:
     """Time until three nodes serve again after all were SIGKILLed under load."""
-    _finish([_restart()], output, floors)
+    _run([_restart], output, floors)
 
 
 @app.command("all")
@@ -110,86 +110,70 @@ def bench_all(
     output: FormatOption = Format.TEXT,
 ) -> None:
     """Every benchmark, one after the other; each is shown as soon as it is there."""
-    reports = []
-    steps: list[Callable[[], Report]] = [
-        lambda: _on_own_cluster(lambda around: produce.measure(around, seconds)),
-        lambda: _on_own_cluster(lambda around: latency.measure(around, seconds)),
-        lambda: _on_own_cluster(lambda around: consume.measure(around, seconds)),
-        lambda: _idle(seconds),
-        lambda: _restart(),
+    steps: list[Step] = [
+        lambda: _measured(lambda around: produce.measure(around, seconds)),
+        lambda: _measured(lambda around: latency.measure(around, seconds)),
+        lambda: _measured(lambda around: consume.measure(around, seconds)),
+        lambda: _idle(IDLE_SECONDS),
+        _restart,
         lambda: _failover(trials),
     ]
-    if output is Format.TEXT:
-        show_machine(describe(disk_directory()))
-    for step in steps:
-        reports.append(step())
-        if output is Format.TEXT:
-            show(reports[-1])
-    if output is Format.JSON:
-        print_as_json(describe(disk_directory()), reports)
-    _judge(reports, floors)
+    _run(steps, output, floors)
 
 
-def _idle(seconds: float) -> Report:
-    with running_cluster() as cluster:
-        return _measured(cluster.servers, cluster.directory, lambda around: idle.measure(around, cluster, seconds))
-
-
-def _restart() -> Report:
-    with running_cluster() as cluster:
-        return _measured(cluster.servers, cluster.directory, lambda around: restart.measure(around, cluster))
-
-
-def _failover(trials: int) -> Report:
-    with running_cluster() as cluster, planned_cluster() as linked:
-        return _measured(
-            cluster.servers,
-            cluster.directory,
-            lambda around: failover.measure(around, cluster, linked, trials),
-        )
-
-
-def _on_own_cluster(measure: Callable[[Surroundings], Coroutine[Any, Any, Report]]) -> Report:
-    with running_cluster() as cluster:
-        return _measured(cluster.servers, cluster.directory, measure)
-
-
-@contextmanager
-def _servers_given_or_own(server: list[str] | None, profile: str | None) -> Iterator[tuple[Sequence[str], Path]]:
-    """The servers, and a directory on the disk whose limit counts: the nodes' own, or else one of this machine."""
-    if server or profile:
-        yield servers.resolve(server, profile), disk_directory()
-        return
-    with running_cluster() as cluster:
-        yield cluster.servers, cluster.directory
-
-
-def _measured(
-    addresses: Sequence[str], directory: Path, measure: Callable[[Surroundings], Coroutine[Any, Any, Report]]
+async def _measured(
+    measure: Callable[[Surroundings], Coroutine[Any, Any, Report]], given: Sequence[str] | None = None
 ) -> Report:
-    async def within() -> Report:
-        async with surroundings(addresses, directory) as around:
+    """Against the servers given, with a disk of this machine for the limit; or against three nodes of our own."""
+    if given is not None:
+        async with surroundings(given, disk_directory()) as around:
+            return await measure(around)
+    with running_cluster() as cluster:
+        async with surroundings(cluster.servers, cluster.directory) as around:
             return await measure(around)
 
-    with error_console.status("measuring"):
-        return run(within())
+
+async def _idle(seconds: float) -> Report:
+    with running_cluster() as cluster:
+        async with surroundings(cluster.servers, cluster.directory) as around:
+            return await idle.measure(around, cluster, seconds)
 
 
-def _finish(reports: list[Report], output: Format, floors: bool) -> None:
-    """Shows the reports and ends the program as they deserve."""
+async def _restart() -> Report:
+    with running_cluster() as cluster:
+        async with surroundings(cluster.servers, cluster.directory) as around:
+            return await restart.measure(around, cluster)
+
+
+async def _failover(trials: int) -> Report:
+    with running_cluster() as cluster, planned_cluster() as linked:
+        async with surroundings(cluster.servers, cluster.directory) as around:
+            return await failover.measure(around, cluster, linked, trials)
+
+
+def _run(steps: Sequence[Step], output: Format, floors: bool) -> None:
+    """Runs and shows one after the other, and ends the program as they deserve.
+
+    All in one event loop: gRPC's completion queue outlives a loop that is closed, and complains of it.
+    """
     machine = describe(disk_directory())
+    reports: list[Report] = []
+
+    async def run_all() -> None:
+        for step in steps:
+            with error_console.status("measuring"):
+                reports.append(await step())
+            if output is Format.TEXT:
+                show(reports[-1])
+
+    if output is Format.TEXT:
+        show_machine(machine)
+    run(run_all())
     if output is Format.JSON:
         print_as_json(machine, reports)
-    else:
-        show_machine(machine)
-        for report in reports:
-            show(report)
-    _judge(reports, floors)
-
-
-def _judge(reports: list[Report], floors: bool) -> None:
     missed = [f"{report.bench}: {figure.name}" for report in reports for figure in report.missed]
     if missed:
-        error_console.print(f"{len(missed)} figures miss their floor:\n  " + "\n  ".join(missed), style="red")
+        heading = "1 figure misses its floor" if len(missed) == 1 else f"{len(missed)} figures miss their floor"
+        error_console.print(heading + ":\n  " + "\n  ".join(missed), style="red", soft_wrap=True)
         if floors:
             raise typer.Exit(FOUND_SOMETHING)

@@ -4,10 +4,10 @@ Layout, little-endian::
 
     position  size  field
            0     8  base_offset      offset of the first record; 0 from a producer, assigned by the leader
-           8     4  crc32c           over bytes 12 to the end: made by the producer, verified by every hop and the reader
+           8     4  crc32c           over bytes 12 to the end: made by the producer, verified by all that follow
           12     1  version          1
           13     1  codec            0 none, 1 gzip, 2 zstd, 3 lz4: how the body is compressed
-          14     2  columns          bit 0 keys, bit 1 timestamps, bit 2 headers: which optional columns the body has
+          14     2  columns          bit 0 keys, 1 timestamps, 2 headers: which optional columns the body has
           16     4  count            records in the batch, 1 or more
           20     4  body_size        bytes of the body before compression
           24     8  producer_id      0: no producer session, no de-duplication
@@ -18,9 +18,9 @@ Layout, little-endian::
           56     8  max_timestamp    the largest
           64     …  body             (see ``quorumlog.wire.batch``)
 
-A batch is valid if and only if: it is at least 64 bytes long; version is 1; codec and columns are known; reserved is
-0; count >= 1; the CRC32C of bytes 12… equals crc32c; the body, decompressed, is exactly body_size bytes long and its
-columns hold exactly count records.
+A batch is valid if and only if: it is at least 64 bytes long; version is 1; codec and columns are known; reserved
+is 0; count >= 1; the CRC32C of bytes 12… equals crc32c; the body, decompressed, is exactly body_size bytes long and
+its columns hold exactly count records.
 
 ``base_offset`` stands outside the checksum so that the leader can assign it without touching the producer's
 checksum (Kafka's record batch, magic 2, does the same); on disk the record that holds the batch covers it.
@@ -63,7 +63,7 @@ class BatchHeader(NamedTuple):
     version: int
     codec: int
     columns: int
-    count: int
+    count: int  # type: ignore[assignment]  # the field's own name; nobody counts in a head with tuple.count
     body_size: int
     producer_id: int
     producer_epoch: int

@@ -73,9 +73,9 @@ class GrpcPeer:
 
     def __init__(self, channel: grpc.aio.Channel, process: ProcessIdentity) -> None:
         self._process = process
-        self._echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ECHO)
-        self._sink: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(SINK)
-        self._source: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(SOURCE)
+        self._echo: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(ECHO, bytes, bytes)
+        self._sink: grpc.aio.StreamUnaryMultiCallable[bytes, bytes] = channel.stream_unary(SINK, bytes, bytes)
+        self._source: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(SOURCE, bytes, bytes)
 
     def usage(self) -> ProcessUsage:
         """What the other process has used. Raises ProcessLookupError when it is gone."""
