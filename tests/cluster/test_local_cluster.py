@@ -135,6 +135,24 @@ def test_following_hands_out_what_is_written_later_and_ends_with_ctrl_c(data: Pa
     follow.stdout.close()
 
 
+def test_what_was_typed_is_acknowledged_when_the_typing_ends_with_ctrl_c(data: Path) -> None:
+    on(data, "topic", "create", "typed")
+    servers = ",".join(LocalCluster.open(data).servers)
+    arguments = [*COMMAND, "produce", "typed", "--server", servers]
+    produce = subprocess.Popen(arguments, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert produce.stdin is not None
+    assert produce.stderr is not None
+    produce.stdin.write(b"one\ntwo\n")
+    produce.stdin.flush()
+    while on(data, "consume", "typed").stdout != b"one\ntwo\n":
+        pass  # ends with the test's time at the latest
+    produce.send_signal(signal.SIGINT)
+    assert b"2 records acknowledged" in produce.stderr.read()
+    assert produce.wait(20) != 0
+    produce.stdin.close()
+    produce.stderr.close()
+
+
 def test_listings_are_json_when_asked(data: Path) -> None:
     on(data, "topic", "create", "described", "--partitions", "2", "--retention", "7d")
     described = json.loads(on(data, "topic", "describe", "described", "--format", "json").stdout)
@@ -239,7 +257,9 @@ def test_down_stops_all_in_good_order_and_says_when_there_was_nothing_to_stop(da
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_the_foreground_stops_its_nodes_when_it_is_told_to_end(tmp_path: Path, signum: signal.Signals) -> None:
+def test_the_foreground_stops_its_nodes_when_it_is_told_to_end_even_twice(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
     arguments = ["up", "--nodes", "1", "--data", str(tmp_path), "--base-port", str(base_port() + 300)]
     foreground = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True)
     assert foreground.stdout is not None
@@ -249,6 +269,8 @@ def test_the_foreground_stops_its_nodes_when_it_is_told_to_end(tmp_path: Path, s
     (node,) = LocalCluster.open(tmp_path).nodes
     assert node.process is not None
     assert node.process.alive()
+    foreground.send_signal(signum)
+    assert foreground.stdout.read(len("\nstopping …")) == "\nstopping …"
     foreground.send_signal(signum)
     assert "stopped." in foreground.stdout.read()
     assert foreground.wait(20) == 0

@@ -169,7 +169,9 @@ def test_a_stopped_leader_hands_over_first(whole: LiveCluster) -> None:
     stopping.join()
     assert codes == [0]
     assert gap < 0.5
-    assert "still leading" not in leader.log_path.read_text()
+    said = leader.log_path.read_text()
+    assert "still leading" not in said
+    assert "LeadershipLost" in said[said.rindex("stopping") :], "leadership went while the node still lived"
 
 
 def test_a_paused_leader_is_replaced_and_finds_its_place_again(whole: LiveCluster) -> None:

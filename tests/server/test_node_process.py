@@ -174,8 +174,12 @@ def test_while_it_stops_it_refuses_what_is_new(cluster: LiveCluster) -> None:
     stream = OpenStream(node)
     assert stream.append().HasField("appended")
     node.signal(signal.SIGTERM)
-    error = until(lambda: stream.append().error, "an append is refused").SerializeToString()
-    refused = errors_pb2.Error.FromString(error)
+
+    def refusal_of_an_append() -> errors_pb2.Error | None:
+        answer = stream.append()
+        return answer.error if answer.HasField("error") else None
+
+    refused = until(refusal_of_an_append, "an append is refused")
     assert errors_pb2.Reason.Name(refused.reason) == "REASON_SHUTTING_DOWN"
     assert errors_pb2.Outcome.Name(refused.outcome) == "OUTCOME_NOT_DONE"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from quorumlog.sim.mutants import MUTANTS, options_for, planted, run_mutated
-from quorumlog.sim.run import run_seed
+from quorumlog.sim.mutants import MUTANTS, planted, run_intact, run_mutated
 
 #: Bugs that show quickly enough to be hunted with every run of the tests; ``quorumlog sim mutants`` hunts them all.
 QUICK = [
@@ -26,7 +25,7 @@ def test_a_planted_bug_is_found_and_the_intact_system_passes_the_same_seed(name:
             break
     else:
         pytest.fail(f"{name} was not found in {SEEDS} seeds")
-    assert run_seed(seed, options_for(name, seed)).violations == ()
+    assert run_intact(name, seed).violations == ()
 
 
 @pytest.mark.parametrize("name", sorted(MUTANTS))

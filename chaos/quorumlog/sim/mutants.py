@@ -14,12 +14,13 @@ from __future__ import annotations
 import multiprocessing
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from quorumlog.machine import gate
 from quorumlog.raft import commitment, core, following, leadership, log, quorum
 from quorumlog.raft.types import AppendRequest, HardState
-from quorumlog.replica import Outcome, partition
+from quorumlog.replica import Outcome, groups, partition
 from quorumlog.replica.replica import Replica
 from quorumlog.sim import disk
 from quorumlog.sim.options import draw
@@ -53,6 +54,9 @@ class Mutant:
     expected: frozenset[str]
     budget: int
     options: dict[str, Any] = field(default_factory=dict)
+    single_entries: bool = False
+    """Appends carry one entry each (``RaftConfig.max_append_bytes``), for bugs that hide while everything that is
+    missing comes in one message."""
 
 
 # --- raft ---------------------------------------------------------------------------------------------------------
@@ -225,6 +229,16 @@ _KILLS = {
     "tick_ms": 20,
 }
 
+_ISOLATION = {"faults": ("isolate leader",), "fault_every_ms": 400, "fault_lasts_ms": 1500, "batch_bytes": 256}
+_FIGURE_8 = {
+    "faults": ("kill leader", "isolate leader"),
+    "fault_every_ms": 60,
+    "fault_lasts_ms": 400,
+    "tick_ms": 20,
+    "batch_bytes": 256,
+    "send_every_ms": 30,
+}
+
 MUTANTS: dict[str, Mutant] = {
     "ack before fsync": Mutant(Replica, "_persist", _acknowledge_at_once, _LOSSES, 100, _POWER),
     "truncate on any append": Mutant(following.Following, "_take", _truncate_always, _LOSSES | _DIVERGENCE, 50),
@@ -245,13 +259,13 @@ MUTANTS: dict[str, Mutant] = {
         core.Raft, "_answer_lower_term", _take_old_appends, _LOSSES | _DIVERGENCE, 200
     ),
     "commit beyond the verified prefix": Mutant(
-        following.Following, "_commit_verified", _commit_unverified, _LOSSES | _DIVERGENCE, 400
+        following.Following, "_commit_verified", _commit_unverified, _LOSSES | _DIVERGENCE, 100, _ISOLATION, True
     ),
     "commit on receipt": Mutant(
         following.Following, "_commit_verified", _commit_at_once, _LOSSES | _DIVERGENCE, 50
     ),
     "older term committed by count": Mutant(
-        commitment.Commitment, "counts_for_commit", _count_older_terms, _LOSSES | _DIVERGENCE, 1000, _KILLS
+        commitment.Commitment, "counts_for_commit", _count_older_terms, _LOSSES | _DIVERGENCE, 1000, _FIGURE_8, True
     ),
     "elected by half": Mutant(
         quorum, "majority", _half_is_enough, frozenset({"one leader per term", "leader completeness", _CRASH}), 50
@@ -297,12 +311,28 @@ class Hunt:
 def planted(name: str) -> Iterator[None]:
     """The bug is in this process until the block ends."""
     mutant = MUTANTS[name]
-    original = mutant.where.__dict__[mutant.what]
-    setattr(mutant.where, mutant.what, mutant.make(original))
+    with patched(mutant.where, mutant.what, mutant.make), conditions_of(name):
+        yield
+
+
+@contextmanager
+def conditions_of(name: str) -> Iterator[None]:
+    """What the mutant needs to show itself, and the intact system must bear as well."""
+    if MUTANTS[name].single_entries:
+        with patched(groups, "RaftConfig", lambda original: partial(original, max_append_bytes=1)):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def patched(where: Any, what: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    original = where.__dict__[what]
+    setattr(where, what, make(original))
     try:
         yield
     finally:
-        setattr(mutant.where, mutant.what, original)
+        setattr(where, what, original)
 
 
 def options_for(name: str, seed: int) -> Options:
@@ -313,6 +343,12 @@ def options_for(name: str, seed: int) -> Options:
 def run_mutated(name: str, seed: int) -> Result:
     """One seed with the bug planted."""
     with planted(name):
+        return run_seed(seed, options_for(name, seed))
+
+
+def run_intact(name: str, seed: int) -> Result:
+    """The same seed under the same conditions without the bug."""
+    with conditions_of(name):
         return run_seed(seed, options_for(name, seed))
 
 

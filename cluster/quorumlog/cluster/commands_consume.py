@@ -72,10 +72,12 @@ def consume(
         async with Admin(addresses) as admin:
             # A reader would wait for a cluster for longer than a person does.
             await admin.describe_topic(topic)
+            found = {} if follow else await admin.list_offsets(topic, start, partition or None)
+            expected = sum(max(each.end_offset - each.offset, 0) for each in found.values())
         async with Reader(
             addresses, topic, partitions=partition or None, start=start, stop_at_end=not follow
         ) as reader:
-            with _progress(reader, show=not follow) as advance:
+            with _progress(expected) as advance:
                 async for records in _batches_over_gaps(reader):
                     if left is not None:
                         del records[left:]
@@ -106,14 +108,12 @@ async def _batches_over_gaps(reader: Reader) -> AsyncIterator[list[Record]]:
 
 
 @contextmanager
-def _progress(reader: Reader, *, show: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal while the records go elsewhere."""
-    if not show or not error_console.is_terminal or sys.stdout.isatty():
+def _progress(expected: int) -> Iterator[Callable[[int], None]]:
+    """A bar on the terminal while the records go elsewhere; none when it is not known how many there are."""
+    if not expected or not error_console.is_terminal or sys.stdout.isatty():
         yield lambda count: None
         return
-    ends, positions = reader.end_offsets(), reader.positions()
-    total = sum(ends[number] - position for number, position in positions.items())
     columns = (TextColumn("{task.completed:,} records"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=error_console, transient=True) as bar:
-        task = bar.add_task("read", total=max(total, 0) or None)
+        task = bar.add_task("read", total=expected)
         yield lambda count: bar.advance(task, count)

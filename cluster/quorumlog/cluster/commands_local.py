@@ -39,6 +39,7 @@ DataOption = Annotated[
 ]
 DEFAULT_DATA = Path("data")
 REFRESH_S = 1.0
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,10 @@ def _stay(cluster: LocalCluster, data: Path) -> None:
             console.print("\nCtrl-C stops it.")
             _tell_changes(cluster)
     except KeyboardInterrupt:
+        # A second Ctrl-C, or make's SIGTERM beside the terminal's SIGINT, must not leave half of the nodes behind:
+        # stopping takes a bounded time in any case.
+        for signum in ENDING_SIGNALS:
+            signal.signal(signum, signal.SIG_IGN)
         console.print("\nstopping …", end=" ")
         with cluster.exclusively():
             killed = cluster.stop()
@@ -254,7 +259,7 @@ def _signals_as_interrupts() -> Iterator[None]:
     def interrupt(_signum: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = {signum: signal.signal(signum, interrupt) for signum in (signal.SIGTERM, signal.SIGHUP)}
+    previous = {signum: signal.signal(signum, interrupt) for signum in ENDING_SIGNALS}
     try:
         yield
     finally:

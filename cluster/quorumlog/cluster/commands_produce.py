@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from quorumlog.client import Admin, Producer
+from quorumlog.client import Admin, Producer, QuorumlogError
 from quorumlog.cluster import servers
 from quorumlog.cluster.asynchronous import run
 from quorumlog.cluster.feed import lines_of
@@ -108,6 +108,7 @@ def produce(
         with _progress(descriptor) as advance:
             run(write(advance))
     finally:
+        _take_stock(done)
         if done.records:
             _summarize(done, time.perf_counter() - begin)
 
@@ -123,6 +124,17 @@ async def _collect(done: Progressed, leave: int) -> None:
         await delivery
         done.acknowledged += 1
         done.acknowledged_bytes += line_bytes
+
+
+def _take_stock(done: Progressed) -> None:
+    """At the end, however it came about: counts what was acknowledged and not yet taken note of."""
+    for delivery, line_bytes in done.under_way:
+        if delivery.done:
+            with suppress(QuorumlogError):
+                _ = delivery.position
+                done.acknowledged += 1
+                done.acknowledged_bytes += line_bytes
+    done.under_way.clear()
 
 
 def _summarize(done: Progressed, seconds: float) -> None:

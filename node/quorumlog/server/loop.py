@@ -3,10 +3,10 @@
 Whatever happens (requests, frames, finished jobs) is given to the node at once, but ``Node.process`` runs once for
 all that gathers: in the event loop's next turn if the disk is idle, otherwise when a write that is under way has
 ended. That is group commit for the network as well as for the disk: each frame costs every process it touches some
-0.1 ms, so a round that waits for the write of the one before it carries many messages a frame. Against a round a
-turn it made 1.7 times as many appends at 64 outstanding and 2.5 times the MB/s at 64 KiB on two cores, and cost a
-lone append nothing: its acknowledgements come back later than its own write. A disk that hangs must not silence the
-node, so the wait is bounded.
+0.1 ms, so a round that waits for the write of the one before it carries many messages a frame. Three nodes on two
+shared cores took 1.8 to 2.6 times as many appends at 64 outstanding as with a round a turn, and a lone append was
+not slower: its acknowledgements come back later than its own write. A disk that hangs must not silence the node, so
+the wait is bounded.
 
 The node's logic is deterministic and has no errors of its own to report (operating errors are values, see
 ``quorumlog.replica.failures``). An exception that escapes from it is a defect, after which nothing in memory can be

@@ -213,9 +213,17 @@ class SegmentChain:
     # --- boundaries and retention ------------------------------------------------------------------------------
 
     def boundaries(self, above: int) -> tuple[int, ...]:
-        """Last indices of the durably sealed segments that are higher than ``above``."""
-        found = dict.fromkeys(one.last_index for one in self._sealed if one.durable and one.last_index > above)
-        return tuple(found)
+        """Last indices of the durably sealed segments that are higher than ``above``, ascending.
+
+        From the end, where they are: this is asked with every round of a busy log, however many segments it has.
+        """
+        found: dict[int, None] = {}
+        for one in reversed(self._sealed):
+            if one.last_index <= above:
+                break
+            if one.durable:
+                found[one.last_index] = None
+        return tuple(reversed(found))
 
     def drop(self, offset: int, boundaries: Container[int]) -> tuple[list[Segment], int]:
         """Takes out the segments at the start whose records are all below ``offset``, up to one of ``boundaries``.
