@@ -23,7 +23,7 @@ ENV QUORUMLOG_DATA_DIR=/data \
     QUORUMLOG_LOG_FORMAT=json \
     PYTHONUNBUFFERED=1
 EXPOSE 7401 7501 7601
-HEALTHCHECK --interval=5s --timeout=3s --start-period=20s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
     CMD ["quorumlog", "cluster", "ping", "--server", "127.0.0.1:7401"]
 # Docker's default signal, which a node takes as: hand leadership over, then go.
 STOPSIGNAL SIGTERM

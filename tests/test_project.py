@@ -194,6 +194,13 @@ def test_every_make_target_is_in_the_help() -> None:
     assert set(re.findall(r"^  make ([a-z-]+)", shown, re.MULTILINE)) == make_targets()
 
 
+def test_ci_runs_known_targets_and_ends_within_forty_minutes() -> None:
+    steps = re.findall(r"^step (\d+) (\S+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert {target for _, target in steps} >= {"lint", "types", "contract", "stubs-check", "test", "sim"}
+    assert {target for _, target in steps} <= make_targets()
+    assert sum(int(bound) for bound, _ in steps) < 40 * 60
+
+
 @pytest.mark.slow
 def test_the_wheel_builds_and_holds_every_module_and_no_stranger(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir"]

@@ -18,9 +18,10 @@ from quorumlog.v1 import log_pb2 as pb
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from prometheus_client import Histogram
+
     from quorumlog.replica.api import Appended
     from quorumlog.server.calls import Context, Shell
-    from quorumlog.server.histogram import Histogram
 
 #: What one stream may have in flight; the node's own budget bounds all streams together.
 MAX_APPENDS = 4096

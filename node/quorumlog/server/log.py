@@ -12,7 +12,7 @@ from quorumlog.replica.api import Appended, AtTime, Earliest, End, OffsetFound, 
 from quorumlog.replica.failures import Failure, Outcome, Reason
 from quorumlog.server.append_stream import append_response, serve_appends
 from quorumlog.server.calls import Context, Shell, guarded
-from quorumlog.server.histogram import Histogram
+from quorumlog.server.latency import latency
 from quorumlog.server.reads import read, read_response, serve_subscription
 from quorumlog.v1 import log_pb2 as pb
 from quorumlog.v1 import log_pb2_grpc
@@ -28,8 +28,7 @@ class LogService(log_pb2_grpc.LogServicer):
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
-        self.append_seconds = Histogram()
-        """From the arrival of a batch to its acknowledgement, refusals left out."""
+        self.append_seconds = latency("append", "From the arrival of a batch to its acknowledgement")
 
     @guarded
     async def Append(self, request: pb.AppendRequest, context: Context) -> pb.AppendResponse:

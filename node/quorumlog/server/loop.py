@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from quorumlog.replica.api import Job, JobPriority, NodeDescription
 from quorumlog.replica.failures import Failure, Outcome, Reason
-from quorumlog.server.histogram import Histogram
+from quorumlog.server.latency import latency
 from quorumlog.server.workers import Finished, Workers
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ class NodeLoop:
         self.running = False
         self._jobs_out = dict.fromkeys(JobPriority, 0)
         self.rounds = 0
-        self.write_seconds = Histogram()
-        self.read_seconds = Histogram()
+        self.write_seconds = latency("write", "A log write with its fsync")
+        self.read_seconds = latency("cold_read", "A read from disk")
         self.jobs_failed = 0
 
     # --- life -------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from quorumlog.replica.api import JobPriority, NodeDescription, ReplicaDescription
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from quorumlog.server.errors import Errors
     from quorumlog.server.exchange import Exchange
-    from quorumlog.server.histogram import Histogram
     from quorumlog.server.log import LogService
     from quorumlog.server.logs import EventLog
     from quorumlog.server.loop import NodeLoop
@@ -93,13 +92,9 @@ class NodeCollector(Collector):
 
     def _work(self) -> Iterator[Metric]:
         node_loop = self._sources.node_loop
-        yield _histogram(
-            "append_seconds",
-            "From arrival of a batch to its acknowledgement",
-            self._sources.log_service.append_seconds,
-        )
-        yield _histogram("write_seconds", "A log write with its fsync", node_loop.write_seconds)
-        yield _histogram("cold_read_seconds", "A read from disk", node_loop.read_seconds)
+        yield from self._sources.log_service.append_seconds.collect()
+        yield from node_loop.write_seconds.collect()
+        yield from node_loop.read_seconds.collect()
         yield _counter("rounds", "Times the node processed its inputs", node_loop.rounds)
         yield _counter("jobs_failed", "Disk jobs that raised an error", node_loop.jobs_failed)
         depth = GaugeMetricFamily("quorumlog_jobs", "Disk jobs waiting or running", labels=["kind"])
@@ -187,10 +182,6 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 def _counter(name: str, text: str, value: float) -> Metric:
     return CounterMetricFamily(f"quorumlog_{name}", text, value=value)
-
-
-def _histogram(name: str, text: str, histogram: Histogram) -> Metric:
-    return HistogramMetricFamily(f"quorumlog_{name}", text, buckets=histogram.buckets(), sum_value=histogram.total)
 
 
 class MetricsServer:

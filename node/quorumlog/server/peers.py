@@ -8,8 +8,8 @@ it and its streams to us. Either is reason to look: a plain TCP connect to its p
 listens there any more, and the node is told ``peer_lost`` within a millisecond or two of the death, long before any
 time-out. Accepted: the process lives (or lives again) and the streams are reopened. No answer: a hung process or a
 lost network says nothing either way, and the election timeout decides. The look is not done through gRPC because a
-channel's own reconnecting backs off, and keeps its back-off when asked again; a connect costs a tenth of making a
-channel and cannot be misunderstood.
+channel's own reconnecting backs off, and keeps its back-off when asked again; a connect
+is cheap and its outcome cannot be misunderstood.
 
 **Why a queue may be dropped.** A lane's queue holds what gRPC's flow control does not take: the peer reads too
 slowly or not at all. It is bounded in bytes, since an isolated leader must not grow without bound. When a lane's
