@@ -270,7 +270,11 @@ def test_the_foreground_stops_its_nodes_when_it_is_told_to_end_even_twice(
     assert node.process is not None
     assert node.process.alive()
     foreground.send_signal(signum)
-    assert foreground.stdout.read(len("\nstopping …")) == "\nstopping …"
+    shown = ""
+    while not shown.endswith("stopping …"):
+        character = foreground.stdout.read(1)
+        assert character, shown
+        shown += character
     foreground.send_signal(signum)
     assert "stopped." in foreground.stdout.read()
     assert foreground.wait(20) == 0

@@ -38,7 +38,7 @@ CommandDone = Callable[[object], None]
 
 
 class ControllerService:
-    """See the module. Implements ``quorumlog.replica.replica.Service`` for the controller group."""
+    """See the module. Implements ``quorumlog.replica.seam.Service`` for the controller group."""
 
     __slots__ = ("_now_ms", "_on_change", "_patience_ms", "_proposals", "_replica", "_seen_version", "machine")
 

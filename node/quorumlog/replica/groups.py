@@ -21,13 +21,14 @@ from quorumlog.replica.events import ReplicaDamaged, ReplicaReplaced
 from quorumlog.replica.failures import Failure, Reason
 from quorumlog.replica.ids import CONTROLLER_GROUP, incarnation_of, node_of, replica_id
 from quorumlog.replica.partition import PartitionService
-from quorumlog.replica.replica import Host, Replica
+from quorumlog.replica.replica import Replica
 from quorumlog.storage import CheckpointInbox, LogOptions, PartitionLog, TailCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from quorumlog.replica.budget import ByteBudget
+    from quorumlog.replica.seam import Host
     from quorumlog.storage import NodeDirectory
 
 #: The controller's log is small and compacted as soon as a segment is sealed.

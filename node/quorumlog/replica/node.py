@@ -290,13 +290,13 @@ class Node:
         service = self._serving(topic, partition, done)
         if service is None:
             return _nothing
-        return service.read(offset, max_bytes, max_wait_ms, done)
+        return service.reads.read(offset, max_bytes, max_wait_ms, done)
 
     def list_offsets(self, topic: str, partition: int, position: Position, done: Done[OffsetFound]) -> None:
         """Resolves a position; linearizable."""
         service = self._serving(topic, partition, done)
         if service is not None:
-            service.find_offset(position, self.config.append_timeout_ms, done)
+            service.reads.find_offset(position, self.config.append_timeout_ms, done)
 
     def transfer_leadership(self, topic: str, partition: int, node_id: int, done: Done[TransferBegun]) -> None:
         """Hands the partition to ``node_id``, 0 for the preferred one."""

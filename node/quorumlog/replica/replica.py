@@ -12,7 +12,7 @@ log.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from quorumlog.raft import NoLeader, NotLeader, NotVoter, Raft, ensure
 from quorumlog.raft.types import (
@@ -26,6 +26,7 @@ from quorumlog.raft.types import (
     ReplicaId,
 )
 from quorumlog.replica.api import Job, JobPriority, Runnable
+from quorumlog.replica.barriers import Barriers
 from quorumlog.replica.digests import EVERY as DIGEST_EVERY
 from quorumlog.replica.digests import DigestLedger
 from quorumlog.replica.events import (
@@ -33,7 +34,6 @@ from quorumlog.replica.events import (
     CheckpointSaved,
     DiskFreed,
     DiskFull,
-    Event,
     LeaderElected,
     LeadershipLost,
 )
@@ -42,63 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quorumlog.machine import StateMachine
-    from quorumlog.replica.failures import Failure
+    from quorumlog.replica.seam import Host, Service
     from quorumlog.storage import CheckpointInbox, PartitionLog
     from quorumlog.storage.log import Job as StorageJob
-
-
-class Host(Protocol):
-    """What a replica needs of the node that holds it."""
-
-    def now_ms(self) -> int: ...
-
-    def send(self, group_id: int, message: Message) -> None: ...
-
-    def submit(self, job: Job) -> None: ...
-
-    def touch(self, replica: Replica) -> None:
-        """Have ``replica.advance`` called before the node's ``process`` returns."""
-
-    def emit(self, event: Event) -> None: ...
-
-    def watch(self, replica: Replica) -> None:
-        """Something waits for the replica until a deadline: have its deadlines looked at until nothing does."""
-
-    def opened(self, replica: Replica) -> None:
-        """The replica is in the node's table and takes part from here on."""
-
-    def quarantine(self, replica: Replica, why: str) -> None:
-        """The replica can no longer be trusted: take it out of service at once."""
-
-
-class Service(Protocol):
-    """What stands on a replica: a partition or the controller."""
-
-    @property
-    def start_offset(self) -> int:
-        """Records below it are not wanted any more."""
-
-    @property
-    def waiting(self) -> int:
-        """Requests that wait for something."""
-
-    def tick(self, now_ms: int) -> None:
-        """Ends what has waited too long."""
-
-    def close(self, failure: Failure) -> None:
-        """The replica goes out of service: what waits is told so."""
-
-    def applied(self, entry: Entry, result: object) -> None:
-        """``entry`` was applied; ``result`` is the state machine's answer."""
-
-    def advanced(self) -> None:
-        """A run of entries has been applied."""
-
-    def leading(self) -> None:
-        """This replica leads and may serve: everything in its log at its election has been applied."""
-
-    def deposed(self) -> None:
-        """It did, and does not any more: whatever waits has an unknown outcome."""
 
 
 class Replica:
@@ -106,9 +52,7 @@ class Replica:
 
     __slots__ = (
         "_barriers",
-        "_barriers_confirmed",
         "_committed",
-        "_context",
         "_host",
         "_inbox_path",
         "_installing",
@@ -151,9 +95,7 @@ class Replica:
         self.raft = raft
         self.service: Service
         self._host = host
-        self._context = first_context
-        self._barriers: dict[int, tuple[int, Callable[[bool], None]]] = {}
-        self._barriers_confirmed: list[tuple[int, Callable[[bool], None]]] = []
+        self._barriers = Barriers(first_context)
         self._leader: ReplicaId | None = None
         self.leaderless_since_ms = host.now_ms()
         self.idle_ticks = 0
@@ -187,14 +129,13 @@ class Replica:
         """Calls ``done(True)`` once this replica has applied everything that was committed, anywhere, when the
         barrier was asked for (ReadIndex, dissertation §6.4); ``done(False)`` if that cannot be confirmed by the
         deadline."""
-        self._context += 1
-        context = self._context
+        context = self._barriers.next_context()
         try:
             self.raft.read_index(context)
         except NoLeader:
             done(False)
             return
-        self._barriers[context] = (deadline_ms, done)
+        self._barriers.ask(context, deadline_ms, done)
         self._host.touch(self)
         self._host.watch(self)
 
@@ -223,14 +164,16 @@ class Replica:
             for message in ready.messages:
                 send(group_id, message)
             for context in ready.dropped_reads:
-                self._settle_barrier(context, None)
+                self._barriers.drop(context)
             if ready.checkpoint is not None:
                 self._install(ready)
                 break
             self._persist(ready)
             self._committed.extend(ready.committed_entries)
             for state in ready.read_states:
-                self._settle_barrier(state.context, state.index)
+                self._barriers.confirm(state.context, state.index)
+            if ready.read_states:
+                self._barriers.serve(self.machine.applied_index)
         if self._committed:
             self._apply()
         self._notice_leadership()
@@ -280,7 +223,7 @@ class Replica:
                 boundary = self._next_boundary()
         self.raft.on_applied(last)
         self.service.advanced()
-        self._serve_barriers()
+        self._barriers.serve(self.machine.applied_index)
 
     def _next_boundary(self) -> int:
         """The end of the next sealed segment that needs a checkpoint; saves the one that the state stands at. 0 if
@@ -306,49 +249,16 @@ class Replica:
 
         self._submit(job, JobPriority.MAINTENANCE, saved)
 
-    # --- reads ---
-
-    def _settle_barrier(self, context: int, index: int | None) -> None:
-        waiting = self._barriers.pop(context, None)
-        if waiting is None:
-            return
-        done = waiting[1]
-        if index is None:
-            done(False)
-        elif index <= self.machine.applied_index:
-            done(True)
-        else:
-            self._barriers_confirmed.append((index, done))
-
-    def _serve_barriers(self) -> None:
-        if not self._barriers_confirmed:
-            return
-        applied = self.machine.applied_index
-        served = [done for index, done in self._barriers_confirmed if index <= applied]
-        self._barriers_confirmed = [item for item in self._barriers_confirmed if item[0] > applied]
-        for done in served:
-            done(True)
-
-    def fail_barriers(self) -> None:
-        """Gives up every read that waits: the replica goes out of service."""
-        waiting = [*self._barriers.values(), *self._barriers_confirmed]
-        self._barriers.clear()
-        self._barriers_confirmed.clear()
-        for _, done in waiting:
-            done(False)
+    # --- what waits ---
 
     def watch(self) -> None:
         """The service has taken on something with a deadline."""
         self._host.watch(self)
 
     def expire(self, now_ms: int) -> bool:
-        """Ends what has waited too long; whether anything still waits. A read may wait in vain because a forwarded
-        request or its answer was lost."""
+        """Ends what has waited too long; whether anything still waits."""
         self.service.tick(now_ms)
-        if self._barriers:
-            late = [context for context, (deadline_ms, _) in self._barriers.items() if deadline_ms <= now_ms]
-            for context in late:
-                self._settle_barrier(context, None)
+        self._barriers.expire(now_ms)
         return bool(self._barriers or self.service.waiting)
 
     # --- leadership ---
@@ -514,7 +424,7 @@ class Replica:
             self._installing = None
             self.raft.on_applied(checkpoint.index)  # type: ignore[union-attr]
             self.service.advanced()
-            self._serve_barriers()
+            self._barriers.serve(self.machine.applied_index)
             self._host.emit(CheckpointInstalled(self.group_id, checkpoint.index))  # type: ignore[union-attr]
 
         def failed(error: BaseException) -> None:
@@ -544,7 +454,7 @@ class Replica:
         if self.closed:
             return
         self.closed = True
-        self.fail_barriers()
+        self._barriers.fail()
         self._close_log()
 
     def _close_log(self) -> None:
