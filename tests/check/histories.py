@@ -92,6 +92,13 @@ class Log:
         return answer(offset, self.values[offset : offset + count], self.start, len(self.values))
 
 
+def records_in(found: dict[str, object]) -> int:
+    """How many values a fetch brought."""
+    batches = found["batches"]
+    assert isinstance(batches, list)
+    return sum(len(values) for _, values in batches)
+
+
 def healthy_history(random: Random, steps: int = 120, retention: bool = False) -> list[Event]:
     """What clients of a correct log may have seen. Operations overlap: each takes effect somewhere between its
     invocation and its completion, and unknown ones take effect whenever they like, or never."""
@@ -140,7 +147,7 @@ def healthy_history(random: Random, steps: int = 120, retention: bool = False) -
             invocation = script.invoke(reader, "read", position)
             found = log.fetch(position, random.randint(0, 4))
             script.complete(invocation, EventType.OK, found, node=1)
-            positions[reader] = position + sum(len(values) for _, values in found["batches"])  # type: ignore[attr-defined]
+            positions[reader] = position + records_in(found)
         elif choice < 0.95:
             script.end(7, len(log.values))
         elif retention and len(log.values) > log.start + 4:

@@ -388,7 +388,19 @@ def test_leadership_returns_to_the_preferred_replica() -> None:
     trio.kill(preferred)
     trio.led()
     trio.start(preferred)
-    trio.until(lambda: trio.leader(group) == preferred, within_ms=20_000)
+    trio.until(lambda: trio.leader(group) == preferred, within_ms=75_000)
+
+
+def test_leadership_moved_by_hand_stays_for_a_while() -> None:
+    trio = Trio()
+    trio.make_topic()
+    group, preferred = trio.group(), trio.led()
+    other = next(node for node in trio.ids if node != preferred)
+    trio.pass_time(11_000)
+    trio.ask(preferred, lambda node, done: node.transfer_leadership("t", 0, other, done))
+    trio.until(lambda: trio.leader(group) == other)
+    trio.pass_time(30_000)
+    assert trio.leader(group) == other
 
 
 def test_a_deleted_topic_is_gone_from_every_disk_and_its_name_is_free_again() -> None:

@@ -206,8 +206,8 @@ def _highest_read(evidence: Evidence) -> int:
 
 
 def _missing_from_final_reads(evidence: Evidence) -> Iterator[tuple[list[Read], list[Claim]]]:
-    """Each complete final read, with the claims made before it began whose value it lacks; those below the log's start
-    are excused where the partition has retention."""
+    """Each complete final read, with the claims made before it began whose value it lacks; those below the log's
+    start are excused where the partition has retention."""
     first: dict[Value, Claim] = {}
     for claim in evidence.claims():
         earlier = first.get(claim.value)

@@ -20,6 +20,9 @@ _SECOND_MS = 1000
 _RETENTION_SECONDS = 5
 #: The preferred replica must have been heard this long before leadership is handed back to it.
 _SETTLED_MS = 10_000
+#: And the present leader must have led this long: who moved leadership by hand wants it there for a while. A
+#: group's very first leader hands over without that: it only was quicker to be made.
+_LED_MS = 60_000
 #: Hand-overs begun per second: each stops its partition for a few milliseconds.
 _HANDOVERS_PER_SECOND = 16
 
@@ -65,6 +68,8 @@ class Care:
             if preferred == self._config.node_id or not service.replica.leading:
                 continue
             if self._mesh.heard_for_ms(preferred, now_ms) < _SETTLED_MS:
+                continue
+            if service.replica.led_for_ms(now_ms) < _LED_MS and service.replica.raft.term > 1:
                 continue
             if self._hand_over(service.replica, preferred):
                 begun += 1

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: Between the turns of two ranks: more than an election takes on a busy machine (two fsyncs and two round trips;
 #: 15 ms on an idle one). The first in rank does not wait, so a longer turn costs only where it cannot win.
 TURN_MS = 40
+#: In a group that never had a leader nobody is waiting for one yet: the preferred replica is given time to be made.
+FIRST_TURN_MS = 250
 JITTER_MS = 10
 MAX_TRIES = 12
 
@@ -47,7 +49,8 @@ class Campaigns:
         if group_id not in self._tries:
             self._tries[group_id] = 0
             self._terms[group_id] = term
-            heappush(self._due, (now_ms + rank * TURN_MS + self._random.randrange(JITTER_MS), group_id))
+            turn_ms = TURN_MS if term else FIRST_TURN_MS
+            heappush(self._due, (now_ms + rank * turn_ms + self._random.randrange(JITTER_MS), group_id))
 
     def overtaken(self, group_id: int, term: int) -> bool:
         """Somebody else has stood since the campaign was planned: it may be about to win, and is not to be

@@ -57,6 +57,7 @@ class Replica:
         "_inbox_path",
         "_installing",
         "_leader",
+        "_leading_since_ms",
         "_leading_term",
         "_saved",
         "_unpersisted",
@@ -109,6 +110,7 @@ class Replica:
         self._inbox_path = ""
         self._installing: Ready | None = None
         self._leading_term = 0
+        self._leading_since_ms = 0
         self.touched = False
         self.closed = False
         self.disk_full = False
@@ -263,6 +265,10 @@ class Replica:
 
     # --- leadership ---
 
+    def led_for_ms(self, now_ms: int) -> int:
+        """For how long this replica has led without a break; 0 if it does not."""
+        return now_ms - self._leading_since_ms if self._leading_term else 0
+
     @property
     def leading(self) -> bool:
         """The service was told that it leads, and has not been told otherwise."""
@@ -283,6 +289,7 @@ class Replica:
             self.service.deposed()
         if not self._leading_term and raft.can_serve:
             self._leading_term = raft.term
+            self._leading_since_ms = self._host.now_ms()
             self._host.emit(LeaderElected(self.group_id, raft.term))
             self.service.leading()
 

@@ -143,7 +143,7 @@ class NodeProcess:
             self._node_loop,
             die,
         )
-        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # missing in the stubs
+        self._health = health.aio.HealthServicer()
         self._servers: list[grpc.aio.Server] = []
         self._metrics: MetricsServer | None = None
 
