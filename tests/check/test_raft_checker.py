@@ -138,3 +138,17 @@ def test_an_acknowledged_entry_that_a_checkpoint_covers_is_there() -> None:
     checker.acknowledged(GROUP, 1, 1, 3, 1)
     checker.restarted(GROUP, 1, 1, 9, lambda index: None)
     assert found(checker) == []
+
+
+def test_a_leader_of_an_earlier_term_need_not_hold_what_a_later_one_committed() -> None:
+    checker = RaftChecker()
+    checker.progressed(GROUP, 1, 5, 2, 2, terms(1, 5))
+    checker.became_leader(GROUP, 2, 4, terms(1, 1))
+    assert found(checker) == []
+
+
+def test_a_term_in_which_a_vote_was_given_is_remembered() -> None:
+    checker = RaftChecker()
+    checker.voted(GROUP, 1, 6, 2)
+    checker.restarted(GROUP, 1, 5, 0, terms())
+    assert found(checker) == [RaftProperty.DURABLE_PROMISE]

@@ -894,6 +894,7 @@ def test_29_a_transfer_with_writes_in_flight_loses_none() -> None:
     assert not cluster.pick(TimeoutNow), "2 does not hold a and b yet"
     cluster.settle()
     assert cluster.leaders() == [2]
+    cluster.tick()
     assert [cluster.members[r].payloads for r in (1, 2, 3)] == [[b"a", b"b"]] * 3
 
 
@@ -948,6 +949,7 @@ def test_31_an_entry_larger_than_every_limit_is_sent_alone() -> None:
     cluster = leader_of_three(max_append_bytes=4, max_in_flight_bytes=4, max_apply_bytes=4)
     cluster.propose(1, b"a", b"much larger than four bytes", b"b")
     cluster.settle()
+    cluster.tick()
     assert [cluster.members[r].payloads for r in (1, 2, 3)] == [[b"a", b"much larger than four bytes", b"b"]] * 3
 
 

@@ -298,6 +298,7 @@ def test_5_3_committing_commits_all_preceding_entries_too() -> None:
     cluster = Cluster.of(storage, *(MemoryStorage(voters(1, 2, 3), (), HardState(2)) for _ in range(2)))
     cluster.elect(1)
     assert cluster[1].commit == 4
+    cluster.tick()
     assert [entry.index for entry in cluster.members[3].machine] == [1, 2, 3, 4]
 
 

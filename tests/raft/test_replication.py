@@ -64,9 +64,24 @@ def test_a_message_carries_at_most_max_append_bytes() -> None:
 
 def test_the_news_of_a_commit_reaches_a_follower_that_has_nothing_to_come() -> None:
     cluster = three()
+    cluster.tick()
+    cluster.propose(1, b"a")
+    seen: list[Message] = []
+    cluster.settle(seen=seen)
+    assert [cluster[replica].applied for replica in (1, 2, 3)] == [2, 1, 1]
+    assert len(seen) == 4, "an append to each and an answer from each; the news is no message of its own"
+    cluster.tick()
+    assert [cluster[replica].applied for replica in (1, 2, 3)] == [2, 2, 2]
+
+
+def test_the_news_of_a_commit_rides_on_the_next_append() -> None:
+    cluster = three()
+    cluster.tick()
     cluster.propose(1, b"a")
     cluster.settle()
-    assert [cluster[replica].applied for replica in (1, 2, 3)] == [2, 2, 2]
+    cluster.propose(1, b"b")
+    cluster.settle()
+    assert [cluster[replica].applied for replica in (1, 2, 3)] == [3, 2, 2]
 
 
 def test_an_unreachable_follower_is_left_alone_until_it_gives_a_sign_of_life() -> None:
@@ -165,12 +180,14 @@ def test_entries_on_disk_hold_up_one_follower_and_nobody_else() -> None:
     assert cluster[3].last_index == 1
     cluster.propose(1, b"c")
     cluster.settle()
+    cluster.tick()
     assert cluster[2].applied == 4
     assert not cluster[1].has_ready(), "the host does not spin while the disk reads"
     leader.storage.resident_from = 0
     cluster[1].on_entries_loaded()
     assert cluster[1].has_ready()
     cluster.settle()
+    cluster.tick()
     assert cluster[3].applied == 4
 
 

@@ -282,6 +282,7 @@ def test_checkpoints_stand_at_segment_ends_and_a_restart_applies_from_the_newest
         event for event in trio.events[leader] if isinstance(event, CheckpointSaved) and event.group_id == group
     ]
     assert len(saved) >= 2
+    trio.pass_time(200)
     digests = {trio.replica(node, group).digest for node in trio.ids}
     assert len(digests) == 1
     for node in trio.ids:
@@ -291,6 +292,7 @@ def test_checkpoints_stand_at_segment_ends_and_a_restart_applies_from_the_newest
     trio.until(lambda: trio.leader(1) is not None)
     leader = trio.led()
     assert trio.append(leader, [b"after"]) == [Appended(60, False, 0)]
+    trio.pass_time(200)
     assert len({trio.replica(node, group).digest for node in trio.ids}) == 1
 
 

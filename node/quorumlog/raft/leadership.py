@@ -374,6 +374,9 @@ class Leadership:
         if self.heartbeat_now:
             self.broadcast_heartbeat(tick)
         self.replication.flush(tick)
+        if self.replication.news_due:
+            self.replication.news_due = False
+            self.heartbeat_due = min(self.heartbeat_due, tick + 1)
 
     def broadcast_heartbeat(
         self, tick: int, quiet: bool = False, absent: frozenset[ReplicaId] = frozenset()
@@ -391,4 +394,5 @@ class Leadership:
         for progress in self.replication.followers:
             if progress.replica not in absent:
                 known = min(progress.match, commit)
+                progress.sent_commit = max(progress.sent_commit, known)
                 at_once.append(Heartbeat(self._id, progress.replica, self._term, known, round_number, quiet))

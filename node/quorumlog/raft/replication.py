@@ -32,6 +32,7 @@ class Replication:
         "_shared",
         "_term",
         "followers",
+        "news_due",
         "own",
         "progress",
         "sends_due",
@@ -45,6 +46,8 @@ class Replication:
         self._term = term
         self._log = log
         self._outbox = outbox
+        self.news_due = False
+        """Somebody does not know the commit index yet, and nothing is on its way that would tell."""
         self._shared: tuple[int, int, tuple[Entry, ...]] = (0, 0, ())
         """(first index, limit, entries) of the append made last, within one flush."""
         self.own = Progress(self._id, log.last_index + 1, recent_active=True)
@@ -154,9 +157,10 @@ class Replication:
             room = progress.window_bytes(config.max_in_flight_messages, config.max_in_flight_bytes)
             if room == 0 or not self._send_entries(progress, min(room, config.max_append_bytes), tick):
                 return
-        # Whatever is still on its way will come back and bring us here again; then this news may ride along.
+        # The commit index rides on the next append, or on a heartbeat one tick from now. A message of its own for
+        # every commit would double the traffic of a group that appends one entry after another.
         if progress.sent_commit < self._log.commit and not progress.in_flight:
-            self._send_empty(progress)
+            self.news_due = True
 
     def _send_entries(self, progress: Progress, max_bytes: int, tick: int) -> bool:
         """One append with what fits (a probe may be empty). False if the entries cannot be had now."""
@@ -190,7 +194,10 @@ class Replication:
         try:
             previous_term = self._log.term(previous)
         except Compacted:
-            return  # the next append with entries will find that out, and send a checkpoint
+            # Retention has passed what was sent and lost. Nothing else would find out: with a full window, or with
+            # nothing new to say, no append with entries is due.
+            self._send_checkpoint(progress)
+            return
         self._send(progress, previous, previous_term, ())
 
     def _send(self, progress: Progress, previous: int, previous_term: int, entries: tuple[Entry, ...]) -> None:
