@@ -40,6 +40,8 @@ class Nemesis:
         """(time in µs, group, node) of each leader that was killed."""
         self.stopping: dict[int, int] = {}
         """node -> the life of its process that is on its way out."""
+        self.damaged: int | None = None
+        """The one node whose replicas may have lost what they had synced."""
         self._stopped = False
         self._topics_made = 0
         options = cluster.options
@@ -347,6 +349,28 @@ def full_disk(nemesis: Nemesis) -> Undo | None:
     return mend
 
 
+def failed_fsync(nemesis: Nemesis) -> Undo | None:
+    """An fsync of one replica's log fails: what it was to make durable is gone, and the replica must never be
+    trusted again. Only ever on one node of a run, so that the others hold every committed record."""
+    cluster = nemesis.cluster
+    if nemesis.damaged is None:
+        nemesis.damaged = nemesis.any_node()
+    host = cluster.hosts[nemesis.damaged]
+    host.may_be_damaged = True
+    groups = [group for group, _ in host.replicas()]
+    if not groups:
+        return None
+    part = f"groups/{nemesis.random.choice(groups)}/"
+    host.disk.fail_sync(part)
+    before = cluster.taps.events.get("ReplicaDamaged", 0)
+
+    def mend() -> int:
+        host.disk.fail_sync(part, 0)
+        return cluster.taps.events.get("ReplicaDamaged", 0) - before
+
+    return mend
+
+
 def transfer(nemesis: Nemesis) -> Undo | None:
     """Somebody asks for leadership to be handed to another node."""
     cluster = nemesis.cluster
@@ -403,6 +427,7 @@ FAULTS: dict[str, Fault] = {
     "resets": resets,
     "slow disk": slow_disk,
     "full disk": full_disk,
+    "failed fsync": failed_fsync,
     "transfer": transfer,
     "new topic": new_topic,
     "clients cut off": clients_cut_off,

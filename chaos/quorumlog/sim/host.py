@@ -111,10 +111,19 @@ class Host:
         except StorageError as error:
             self._taps.crashed(self, f"cannot start: {error}")
             return
+        except OSError as error:
+            # The disk does not let it start: the process ends, loudly, and whoever runs it tries again.
+            self._die(f"cannot start: {error}", silently=False)
+            self._world.after(200 * MS, self._start_again, self._lives)
+            return
         self._taps.started(self)
         self._network.started(self.node_id)
         self._world.after(self._random.randrange(self._config.tick_ms * MS), self._tick, self.life)
         self._plan_round()
+
+    def _start_again(self, lives: int) -> None:
+        if not self.life and self._lives == lives:
+            self.start()
 
     def kill(self) -> None:
         """kill -9: the process is gone, what it wrote stays in the page cache, its connections are reset."""

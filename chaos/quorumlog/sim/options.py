@@ -31,6 +31,7 @@ FAULT_WEIGHTS = {
     "resets": 2,
     "slow disk": 1,
     "full disk": 1,
+    "failed fsync": 2,
     "transfer": 2,
     "new topic": 1,
     "clients cut off": 1,

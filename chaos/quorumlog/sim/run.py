@@ -175,6 +175,9 @@ class Run:
         cluster = self.cluster
         nodes, random = cluster.nodes, self.nemesis.random
         healed = sorted(random.sample(nodes, random.randint(len(nodes) // 2 + 1, len(nodes))))
+        if self.nemesis.damaged is not None:
+            # A replica that lost its log needs a majority of the others to be replaced.
+            healed = list(nodes)
         broken = [node for node in nodes if node not in healed]
         cluster.world.trace.note(0, "heals", *healed)
         if not self.options.calm:

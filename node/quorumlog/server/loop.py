@@ -176,12 +176,12 @@ class NodeLoop:
             effects = self._node.process()
         except BaseException as error:
             self._on_defect(error)
+        if effects.frames:
+            self._send(effects.frames)
         if effects.jobs:
             for job in effects.jobs:
                 self._jobs_out[job.priority] += 1
             self._workers.submit(effects.jobs)
-        if effects.frames:
-            self._send(effects.frames)
         if effects.wake_at_ms != self._wake_at_ms:
             self._set_alarm(effects.wake_at_ms)
 

@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-#: How long the event loop may keep the interpreter from a worker that wants to report. At Python's 5 ms a write of
-#: 1 ms was seen as one of 4 ms on a busy leader, and all that wait for it with it; at this, 1.2 to 2.5 times as
-#: many appends went through.
-_SWITCH_INTERVAL_SECONDS = 0.0005
 #: sysexits.h, EX_SOFTWARE: a defect of the program.
 EXIT_DEFECT = 70
 _HAND_OVER_SECONDS = 2.0
@@ -65,7 +61,6 @@ class CannotStart(Exception):
 def run(config: ServerConfig) -> int:
     """Runs the node until it is told to stop; the exit code. Raises CannotStart."""
     logs.configure(config.log_level, config.log_format)
-    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     try:
         directory = NodeDirectory.open(OsFiles(), str(config.data_dir), config.cluster_id, config.node_id)
     except (StorageError, OSError) as error:

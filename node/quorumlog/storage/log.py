@@ -40,7 +40,7 @@ from quorumlog.storage.reading import BatchesJob, IndexJob, ReadJob, TimeJob
 from quorumlog.storage.recovery import INSTALLING_SUFFIX, RecoveredLog, recover
 from quorumlog.storage.segment import BATCH_FACTS, ActiveSegment, SegmentInfo
 from quorumlog.storage.terms import TermRuns
-from quorumlog.storage.writing import InstallJob, RetainJob, WriteJob, ZeroFillJob
+from quorumlog.storage.writing import InstallJob, RetainJob, WriteJob, ZeroFillJob, mark_failed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -196,7 +196,13 @@ class PartitionLog:
         """Recovers the log (see ``recovery``). Raises MissingLog, CorruptLog, NewerFormat, WrongReplica,
         OSError."""
         expected = None if group_id is None or replica_id is None else (group_id, replica_id)
-        return cls(files, directory, options, recover(files, directory, expected))
+        try:
+            found = recover(files, directory, expected)
+        except SyncFailed as error:
+            # The next start would find the same pages in the cache, clean, and vouch for what no disk has.
+            mark_failed(files, directory)
+            raise CorruptLog(directory, 0, f"an fsync failed when it was opened: {error}") from error
+        return cls(files, directory, options, found)
 
     def close(self) -> None:
         """Closes the file and gives the memory back. No job may be in flight; what is staged is forgotten."""
