@@ -110,7 +110,7 @@ def test_a_run_that_cannot_make_progress_violates_liveness() -> None:
     run.nemesis.heal = heal_nothing  # type: ignore[method-assign]
     found = run.result().violations
     assert [violation.name for violation in found] == ["liveness"]
-    assert "not acknowledged" in found[0].message
+    assert "acknowledge no append" in found[0].message
 
 
 def test_the_history_of_a_run_is_well_formed_and_survives_its_file(tmp_path) -> None:  # type: ignore[no-untyped-def]

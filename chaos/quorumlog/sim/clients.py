@@ -199,7 +199,10 @@ class Producer:
     """A producer with its Accumulator and Sender. ``stop`` ends it: what is on its way has an unknown outcome."""
 
     def __init__(self, shared: Shared, topics: Sequence[str], settings: ProducerSettings) -> None:
-        self.acknowledged = 0
+        self.acknowledged: dict[str, int] = {}
+        """Partition -> records acknowledged."""
+        self.under_way: dict[str, int] = {}
+        """Partition -> records sent and not settled."""
         self._shared = shared
         self._client = shared.new_client()
         self._locator = Locator(shared, self._client)
@@ -233,6 +236,7 @@ class Producer:
             shared.recorder.complete(shared.now_ns, invocation, EventType.FAIL, error=str(error))
             return invocation
         position = len(batch.values) - 1
+        self.under_way[key] = self.under_way.get(key, 0) + 1
         batch.on_done.append(lambda: self._settled(batch, position, key, invocation))
         self._poll_soon(0)
         return invocation
@@ -244,9 +248,10 @@ class Producer:
     def _settled(self, batch: PendingBatch, position: int, key: str, invocation: int) -> None:
         shared = self._shared
         error = batch.error
+        self.under_way[key] -= 1
         node = node_at(batch.address) if batch.address else None
         if error is None:
-            self.acknowledged += 1
+            self.acknowledged[key] = self.acknowledged.get(key, 0) + 1
             shared.recorder.complete(
                 shared.now_ns, invocation, EventType.OK, batch.base_offset + position, node=node
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import subprocess
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 
 
 def explore(seeds: Iterable[int], jobs: int) -> Iterator[Result]:
-    """The results, as they come in. ``jobs`` processes; 1 runs in this one."""
+    """The results, in order. ``jobs`` processes; 1 runs in this one. Raises BrokenProcessPool when a process
+    dies."""
     if jobs <= 1:
         yield from map(run_seed, seeds)
         return
     # Not fork: a child must not inherit what the parent happened to hold.
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap_unordered(run_seed, seeds, chunksize=2)
+    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    try:
+        yield from executor.map(run_seed, seeds, chunksize=4)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 def replay_command(seed: int) -> str:

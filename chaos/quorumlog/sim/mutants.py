@@ -17,6 +17,7 @@ same way.
 from __future__ import annotations
 
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -320,10 +321,13 @@ def hunt(name: str, jobs: int) -> Hunt:
     mutant = MUTANTS[name]
     expected = tuple(sorted(mutant.expected))
     tasks = [(name, seed) for seed in range(mutant.budget)]
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for tried, (seed, violations) in enumerate(pool.imap(_try_seed, tasks), 1):
+    executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    try:
+        for tried, (seed, violations) in enumerate(executor.map(_try_seed, tasks), 1):
             if violations:
                 return Hunt(name, True, seed, tried, mutant.budget, violations[0], expected)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
     return Hunt(name, False, 0, mutant.budget, mutant.budget, "", expected)
 
 
