@@ -243,10 +243,10 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "no log-freshness check": Mutant(log.Log, "is_as_current", _any_log_will_do, _LOSSES, 50),
     "stale-term append accepted": Mutant(
-        core.Raft, "_answer_lower_term", _take_old_appends, _LOSSES | _DIVERGENCE, 100, _CUTS
+        core.Raft, "_answer_lower_term", _take_old_appends, _LOSSES | _DIVERGENCE, 200, _CUTS
     ),
     "commit on receipt": Mutant(
-        following.Following, "_commit_verified", _commit_at_once, _LOSSES | _DIVERGENCE, 50
+        following.Following, "_commit_verified", _commit_at_once, _LOSSES | _DIVERGENCE, 200, _FIVE
     ),
     "elected by half": Mutant(
         quorum, "majority", _half_is_enough, frozenset({"one leader per term", "leader completeness", _CRASH}), 50
@@ -259,7 +259,7 @@ MUTANTS: dict[str, Mutant] = {
         leadership.Leadership, "_leads_alone", _read_unconfirmed, frozenset({"stale tail"}), 100, _CUTS
     ),
     "leader counts its copy before its fsync": Mutant(
-        Replica, "_persist", _count_own_copy_at_once, _LOSSES, 200, _POWER
+        Replica, "_persist", _count_own_copy_at_once, _LOSSES, 400, _POWER
     ),
     "retry without de-duplication": Mutant(
         gate.AppendGate, "check", _no_duplicates, frozenset({"duplicate", _CRASH}), 50, {"idempotent": True}
@@ -335,4 +335,8 @@ def _try_seed(task: tuple[str, int]) -> tuple[int, list[str]]:
     name, seed = task
     result = run_mutated(name, seed)
     expected = MUTANTS[name].expected
-    return seed, [f"{found.name}: {found.message}" for found in result.violations if found.name in expected]
+    return seed, [
+        f"{found.name}: {found.message.strip().splitlines()[-1]}"
+        for found in result.violations
+        if found.name in expected
+    ]
