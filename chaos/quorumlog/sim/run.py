@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from quorumlog.check import EventType, Expectations, Verdict, judge
 from quorumlog.client.policy.accumulator import ProducerSettings
-from quorumlog.sim.clients import Producer, Reader, TailProbe, partition_key
+from quorumlog.sim.clients import partition_key
 from quorumlog.sim.cluster import Cluster
 from quorumlog.sim.faults import Nemesis
 from quorumlog.sim.options import Options, draw
+from quorumlog.sim.producers import Producer
+from quorumlog.sim.readers import Reader, TailProbe
 from quorumlog.sim.world import MS, format_event
 
 if TYPE_CHECKING:
