@@ -91,6 +91,42 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """DEADLINE_EXCEEDED. The request's own time ran out."""
     REASON_INTERNAL: _Reason.ValueType  # 20
     """INTERNAL. A defect of the server."""
+    REASON_FENCED: _Reason.ValueType  # 21
+    """FAILED_PRECONDITION. Somebody else has acquired (group, partition) since: the owner epoch is no longer current."""
+    REASON_NOT_OWNER: _Reason.ValueType  # 22
+    """FAILED_PRECONDITION. A commit needs an owner epoch, which Acquire gives; nobody, or not this caller, owns
+    (group, partition).
+    """
+    REASON_OWNED: _Reason.ValueType  # 23
+    """FAILED_PRECONDITION. An exclusive owner holds (group, partition) and its lease has not run out; `fields` says who."""
+    REASON_STALE_GENERATION: _Reason.ValueType  # 24
+    """FAILED_PRECONDITION. The group has moved on to a later generation."""
+    REASON_OFFSET_BEYOND_END: _Reason.ValueType  # 25
+    """OUT_OF_RANGE. The offset to commit lies beyond the committed end of the log."""
+    REASON_OFFSET_REGRESSED: _Reason.ValueType  # 26
+    """FAILED_PRECONDITION. The offset to commit lies below the stored one; going back is a Reset."""
+    REASON_FINGERPRINT_MISMATCH: _Reason.ValueType  # 27
+    """FAILED_PRECONDITION. The record named by the fingerprint is not the one that is in the log."""
+    REASON_COMMIT_SETTLED: _Reason.ValueType  # 28
+    """FAILED_PRECONDITION. The commit's outcome was asked for before it arrived, and settled as "never happened"."""
+    REASON_VERSION_MISMATCH: _Reason.ValueType  # 29
+    """ABORTED. The stored offset's version is not the one expected; `fields` carries both."""
+    REASON_GROUP_ACTIVE: _Reason.ValueType  # 30
+    """FAILED_PRECONDITION. The group is in use: it has an owner or members; say so explicitly to go on."""
+    REASON_UNKNOWN_GROUP: _Reason.ValueType  # 31
+    """NOT_FOUND. No such consumer group, or it has nothing in this partition."""
+    REASON_UNKNOWN_MEMBER: _Reason.ValueType  # 32
+    """NOT_FOUND. The group has no such member (any more): it must join again."""
+    REASON_UNKNOWN_RECEIPT: _Reason.ValueType  # 33
+    """NOT_FOUND. What became of the commit is not known any more: it lies before what is remembered."""
+    REASON_INVALID_GROUP: _Reason.ValueType  # 34
+    """INVALID_ARGUMENT. A group id, member id or strategy is not allowed; `fields` says which."""
+    REASON_METADATA_TOO_LARGE: _Reason.ValueType  # 35
+    """INVALID_ARGUMENT. Commit metadata is larger than 4 KiB."""
+    REASON_OFFSETS_EXPIRED: _Reason.ValueType  # 36
+    """FAILED_PRECONDITION. The group's offset expired; its tombstone still has it (Reset with restore)."""
+    REASON_GROUP_FULL: _Reason.ValueType  # 37
+    """RESOURCE_EXHAUSTED. The group has as many members as a group may have, or the partition as many groups."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """Why a call failed. The gRPC status code groups these; the reason names them."""
@@ -137,6 +173,42 @@ REASON_DEADLINE: Reason.ValueType  # 19
 """DEADLINE_EXCEEDED. The request's own time ran out."""
 REASON_INTERNAL: Reason.ValueType  # 20
 """INTERNAL. A defect of the server."""
+REASON_FENCED: Reason.ValueType  # 21
+"""FAILED_PRECONDITION. Somebody else has acquired (group, partition) since: the owner epoch is no longer current."""
+REASON_NOT_OWNER: Reason.ValueType  # 22
+"""FAILED_PRECONDITION. A commit needs an owner epoch, which Acquire gives; nobody, or not this caller, owns
+(group, partition).
+"""
+REASON_OWNED: Reason.ValueType  # 23
+"""FAILED_PRECONDITION. An exclusive owner holds (group, partition) and its lease has not run out; `fields` says who."""
+REASON_STALE_GENERATION: Reason.ValueType  # 24
+"""FAILED_PRECONDITION. The group has moved on to a later generation."""
+REASON_OFFSET_BEYOND_END: Reason.ValueType  # 25
+"""OUT_OF_RANGE. The offset to commit lies beyond the committed end of the log."""
+REASON_OFFSET_REGRESSED: Reason.ValueType  # 26
+"""FAILED_PRECONDITION. The offset to commit lies below the stored one; going back is a Reset."""
+REASON_FINGERPRINT_MISMATCH: Reason.ValueType  # 27
+"""FAILED_PRECONDITION. The record named by the fingerprint is not the one that is in the log."""
+REASON_COMMIT_SETTLED: Reason.ValueType  # 28
+"""FAILED_PRECONDITION. The commit's outcome was asked for before it arrived, and settled as "never happened"."""
+REASON_VERSION_MISMATCH: Reason.ValueType  # 29
+"""ABORTED. The stored offset's version is not the one expected; `fields` carries both."""
+REASON_GROUP_ACTIVE: Reason.ValueType  # 30
+"""FAILED_PRECONDITION. The group is in use: it has an owner or members; say so explicitly to go on."""
+REASON_UNKNOWN_GROUP: Reason.ValueType  # 31
+"""NOT_FOUND. No such consumer group, or it has nothing in this partition."""
+REASON_UNKNOWN_MEMBER: Reason.ValueType  # 32
+"""NOT_FOUND. The group has no such member (any more): it must join again."""
+REASON_UNKNOWN_RECEIPT: Reason.ValueType  # 33
+"""NOT_FOUND. What became of the commit is not known any more: it lies before what is remembered."""
+REASON_INVALID_GROUP: Reason.ValueType  # 34
+"""INVALID_ARGUMENT. A group id, member id or strategy is not allowed; `fields` says which."""
+REASON_METADATA_TOO_LARGE: Reason.ValueType  # 35
+"""INVALID_ARGUMENT. Commit metadata is larger than 4 KiB."""
+REASON_OFFSETS_EXPIRED: Reason.ValueType  # 36
+"""FAILED_PRECONDITION. The group's offset expired; its tombstone still has it (Reset with restore)."""
+REASON_GROUP_FULL: Reason.ValueType  # 37
+"""RESOURCE_EXHAUSTED. The group has as many members as a group may have, or the partition as many groups."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 @_typing.final

@@ -163,6 +163,7 @@ class ReadRequest(_message.Message):
     OFFSET_FIELD_NUMBER: _builtins.int
     MAX_BYTES_FIELD_NUMBER: _builtins.int
     MAX_WAIT_MS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     topic: _builtins.str
     """The topic's name."""
     partition: _builtins.int
@@ -173,6 +174,10 @@ class ReadRequest(_message.Message):
     """Roughly how many bytes to return; at least one batch comes. 0: 1 MiB."""
     max_wait_ms: _builtins.int
     """How long to wait when there is nothing at `offset` yet; 0: answer at once."""
+    @_builtins.property
+    def owner(self) -> Global___Owner:
+        """On whose behalf; absent: nobody's, and nobody is fenced."""
+
     def __init__(
         self,
         *,
@@ -181,14 +186,43 @@ class ReadRequest(_message.Message):
         offset: _builtins.int = ...,
         max_bytes: _builtins.int = ...,
         max_wait_ms: _builtins.int = ...,
+        owner: Global___Owner | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_bytes", b"max_bytes", "max_wait_ms", b"max_wait_ms", "offset", b"offset", "partition", b"partition", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_bytes", b"max_bytes", "max_wait_ms", b"max_wait_ms", "offset", b"offset", "owner", b"owner", "partition", b"partition", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadRequest: _TypeAlias = ReadRequest  # noqa: Y015
+
+@_typing.final
+class Owner(_message.Message):
+    """The owner of a consumer group's offset in the partition, as Acquire made it. A read by an earlier owner is refused
+    with FENCED, so that one which was paused learns of it from the first thing it does.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The consumer group."""
+    epoch: _builtins.int
+    """The epoch that Acquire gave."""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "group", b"group"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Owner: _TypeAlias = Owner  # noqa: Y015
 
 @_typing.final
 class ReadResponse(_message.Message):
@@ -199,6 +233,7 @@ class ReadResponse(_message.Message):
     BATCHES_FIELD_NUMBER: _builtins.int
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     start_offset: _builtins.int
     """The log's first offset."""
     end_offset: _builtins.int
@@ -207,16 +242,21 @@ class ReadResponse(_message.Message):
     def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """Consecutive batches as they are stored; empty when nothing came in time."""
 
+    @_builtins.property
+    def terms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The Raft term of each batch, in their order: with the batch's checksum it is the fingerprint of its records."""
+
     def __init__(
         self,
         *,
         batches: _abc.Iterable[_builtins.bytes] | None = ...,
         start_offset: _builtins.int = ...,
         end_offset: _builtins.int = ...,
+        terms: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "end_offset", b"end_offset", "start_offset", b"start_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "end_offset", b"end_offset", "start_offset", b"start_offset", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -234,6 +274,7 @@ class SubscribeRequest(_message.Message):
     MAX_BYTES_FIELD_NUMBER: _builtins.int
     STOP_AT_END_FIELD_NUMBER: _builtins.int
     HEARTBEAT_MS_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     topic: _builtins.str
     """The topic's name."""
     partition: _builtins.int
@@ -248,6 +289,10 @@ class SubscribeRequest(_message.Message):
     """Send an empty response at least this often when there is nothing new, so that the caller sees the end and knows the
     node is alive; 0: the node's default.
     """
+    @_builtins.property
+    def owner(self) -> Global___Owner:
+        """See ReadRequest."""
+
     def __init__(
         self,
         *,
@@ -257,10 +302,11 @@ class SubscribeRequest(_message.Message):
         max_bytes: _builtins.int = ...,
         stop_at_end: _builtins.bool = ...,
         heartbeat_ms: _builtins.int = ...,
+        owner: Global___Owner | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_ms", b"heartbeat_ms", "max_bytes", b"max_bytes", "offset", b"offset", "partition", b"partition", "stop_at_end", b"stop_at_end", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat_ms", b"heartbeat_ms", "max_bytes", b"max_bytes", "offset", b"offset", "owner", b"owner", "partition", b"partition", "stop_at_end", b"stop_at_end", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
