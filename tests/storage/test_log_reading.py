@@ -348,3 +348,93 @@ def test_staged_entries_are_seen_at_once_and_not_evicted_before_they_are_durable
     assert cache.bytes < 80_000
     with pytest.raises(NotInMemory):
         log.entries(1, 2, 100)
+
+
+# --- what offsets need of the log -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_every_batch_comes_with_the_term_of_its_entry(in_memory: bool) -> None:
+    disk = new_disk()
+    log = create(disk, small())
+    for index in range(1, 31):
+        append(log, index, [data_entry(index, 1 + index // 10, index - 1)], term=1 + index // 10)
+    if not in_memory:
+        log.close()
+        log = reopen(disk, small())
+    for offset in (0, 8, 9, 25, 29):
+        found = log.read_batches(offset, 30, 1 << 20)
+        assert found.on_disk is not in_memory
+        if in_memory:
+            batches, terms = found.batches, found.terms
+        else:
+            job = log.batches_job(offset, 30, 1 << 20)
+            job.run()
+            batches, terms = job.batches, job.terms
+        assert bases(batches) == list(range(offset, 30))
+        assert terms == [1 + (base + 1) // 10 for base in bases(batches)]
+
+
+def test_bytes_between_offsets_are_exact_in_memory() -> None:
+    log = create(new_disk(), small(cache_bytes=64 << 20))
+    offset, stored = 0, []
+    for index in range(1, 400):
+        if index % 3 == 0:
+            append(log, index, [command(index, 1)])
+            continue
+        entry = data_entry(index, 1, offset, count=1 + index % 4, size=index % 50)
+        append(log, index, [entry])
+        stored.append((offset, offset + 1 + index % 4, len(entry.data)))
+        offset += 1 + index % 4
+    for first, end in (
+        (0, offset),
+        (0, 1),
+        (7, 8),
+        (7, 300),
+        (offset - 1, offset),
+        (offset, offset),
+        (250, offset - 3),
+    ):
+        exact = sum(size for base, last, size in stored if last > first and base < end)
+        assert log.bytes_between(first, end) == (exact if first < end else 0), (first, end)
+        assert log.bytes_between(first, end) == (exact if first < end else 0), "and a second time"
+    for base, last, _ in stored:
+        for record in (base, last - 1):
+            held = log.batch_at(record)
+            assert held is not None
+            assert bases([held.data]) == [base]
+    assert log.batch_at(offset) is None
+
+
+def test_bytes_are_counted_anew_where_a_tail_was_replaced() -> None:
+    log = create(new_disk(), small())
+    append(log, 1, [data_entry(index, 1, index - 1, size=100) for index in range(1, 9)])
+    before = log.bytes_between(0, 8)
+    assert before is not None
+    append(log, 2, [data_entry(index, 2, index - 1, size=10) for index in range(5, 9)], term=2)
+    assert log.bytes_between(0, 8) == before - 4 * 90
+    assert [log.batch_at(offset).term for offset in (3, 4, 7)] == [1, 2, 2]  # type: ignore[union-attr]
+    assert log.batch_at(8) is None
+    append(log, 3, [command(index, 3) for index in range(3, 9)], term=3)
+    assert log.batch_at(2) is None
+    assert log.bytes_between(0, 2) == before // 4
+    assert log.bytes_between(0, 3) is None, "there is no such record any more"
+    assert log.read_batches(1, 2, 1).terms == [1]
+
+
+def test_what_is_not_all_in_memory_is_measured_from_the_index_point_before_it() -> None:
+    _, log = long_log(segment_bytes=40 << 10, entries=120)
+    assert log.bytes_between(0, 324) is None
+    total = log.size_bytes
+    last = total
+    for offset in range(0, 324, 20):
+        job = log.batches_job(offset, 324, 1)
+        job.run()
+        assert job.found_at is not None
+        behind = log.bytes_from(job.found_at)
+        exact = sum(len(one) for one in read_batches(log, offset, 324, 1 << 30))
+        beside = 120 * (40 + 64)  # each entry has a head, and was written with a hard state of its own
+        assert exact <= behind <= exact + beside + (16 << 10) + 1_100, offset
+        assert behind <= last
+        last = behind
+    assert log.bytes_from(("/no/such.segment", 0)) == 0

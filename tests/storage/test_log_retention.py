@@ -21,7 +21,7 @@ from storage.storage_kit import (
 )
 
 from quorumlog.raft.errors import InvariantViolated
-from quorumlog.raft.types import Checkpoint, Compacted, HardState
+from quorumlog.raft.types import Checkpoint, Compacted, HardState, NotInMemory
 
 if TYPE_CHECKING:
     from quorumlog.sim.disk import SimulatedDisk
@@ -222,3 +222,20 @@ def test_zero_filling_that_is_late_leaves_a_sealed_segment_alone() -> None:
     log.on_done(zeros)
     log.close()
     assert reopen(disk).last_index == 1
+
+
+def test_a_wish_that_retention_overtakes_is_denied_and_not_forgotten() -> None:
+    """Found by the simulator (``sim replay 169 --workload groups``): a leader waited for entries from its disk, for
+    a follower that was behind, and retention took them before the read began. Nobody told the core, and it left
+    that follower alone until its term was over."""
+    disk, log = five_segments()
+    save(log, 10)
+    log = reopen(disk, small(1024))
+    with pytest.raises(NotInMemory):
+        log.entries(3, 5, 10_000)
+    assert drop(log, 10)
+    assert log.read_job() is None
+    assert log.wish_denied()
+    assert not log.wish_denied()
+    with pytest.raises(Compacted):
+        log.entries(3, 5, 10_000)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from wire.batches import Drawn, drawn_batches
 
 from quorumlog.wire import batch as batch_module
-from quorumlog.wire.batch import BatchError, decode_batch, encode_batch, validate
+from quorumlog.wire.batch import BatchError, decode_batch, encode_batch, record_time_ms, validate
 from quorumlog.wire.header import COLUMN_KEYS, HEADER_SIZE, Codec, parse_header, with_base_offset
 
 
@@ -28,6 +28,7 @@ def test_every_batch_comes_back_as_it_was_made(drawn: Drawn) -> None:
     assert [record.value for record in records] == drawn.values
     assert [record.key for record in records] == (drawn.keys or [None] * header.count)
     assert [record.timestamp_ms for record in records] == drawn.timestamps_ms
+    assert [record_time_ms(data, number) for number in range(header.count)] == drawn.timestamps_ms
     assert [list(record.headers) for record in records] == (drawn.headers or [[]] * header.count)
     assert [record.offset for record in records] == list(range(drawn.base_offset, drawn.base_offset + header.count))
     assert {record.partition for record in records} == {7}

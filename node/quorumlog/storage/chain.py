@@ -265,6 +265,16 @@ class SegmentChain:
             found.append(self.active.info())
         return tuple(found)
 
+    def bytes_from(self, path: str, position: int) -> int:
+        """Bytes of the segments from ``position`` of the one at ``path`` on; 0 if it is gone."""
+        total, found = 0, False
+        for info in self.infos():
+            if found:
+                total += info.bytes
+            elif info.path == path:
+                found, total = True, max(info.bytes - position, 0)
+        return total
+
     @property
     def start_offset(self) -> int | None:
         """Offset of the first record; None if there is none."""

@@ -68,10 +68,11 @@ class LogOptions:
 
 @dataclass(frozen=True, slots=True)
 class BatchRead:
-    """``batches`` cover [offset, ...) as far as they are in memory; if ``on_disk``, none is: ask
-    ``batches_job``."""
+    """``batches`` cover [offset, ...) as far as they are in memory, ``terms`` are those of their entries; if
+    ``on_disk``, none is: ask ``batches_job``."""
 
     batches: list[bytes]
+    terms: list[int]
     on_disk: bool
 
 
@@ -100,6 +101,7 @@ class PartitionLog:
         "_roll",
         "_staged",
         "_terms",
+        "_wish_denied",
         "_wishes",
         "_writing",
         "directory",
@@ -143,6 +145,7 @@ class PartitionLog:
         self._durable_index = found.last_index
         self._cache = LogCache(options.cache, found.last_index + 1)
         self._wishes: dict[int, tuple[int, int]] = {}
+        self._wish_denied = False
         self._reading: ReadJob | None = None
         self._epoch = 0
         self._maintaining = False
@@ -484,6 +487,13 @@ class PartitionLog:
 
     # --- reading -----------------------------------------------------------------------------------------------
 
+    def wish_denied(self) -> bool:
+        """Since the last call a wish was dropped, because retention has taken what it was for.
+        ``on_entries_loaded`` is due for it too: whoever wished asks again and learns it; otherwise it would wait
+        for ever."""
+        denied, self._wish_denied = self._wish_denied, False
+        return denied
+
     def read_job(self) -> ReadJob | None:
         """Loads what ``entries`` wished for. After ``on_done`` of it, ``Raft.on_entries_loaded`` is due."""
         if self._reading is not None or self.failed is not None:
@@ -493,6 +503,7 @@ class PartitionLog:
             high, max_bytes = self._wishes.pop(low)
             high = min(high, self._durable_index + 1)
             if low < self._first_index or low >= high:
+                self._wish_denied = True
                 continue
             source = self._chain.source_of(low, high, self._durable_index)
             self._reading = ReadJob(
@@ -509,14 +520,29 @@ class PartitionLog:
         Raises OffsetNotStored below ``start_offset``.
         """
         if offset >= end_offset:
-            return BatchRead([], on_disk=False)
+            return BatchRead([], [], on_disk=False)
         found = self._cache.batches(offset, end_offset, max_bytes)
         if found is not None:
-            return BatchRead(found, on_disk=False)
+            return BatchRead([entry.data for entry in found], [entry.term for entry in found], on_disk=False)
         start = self.start_offset
         if start is None or offset < start:
             raise OffsetNotStored(offset, start)
-        return BatchRead([], on_disk=True)
+        return BatchRead([], [], on_disk=True)
+
+    def batch_at(self, offset: int) -> Entry | None:
+        """The entry of the batch that holds ``offset``, if it is in memory; committed or not is the caller's to
+        know."""
+        return self._cache.batch_at(offset)
+
+    def bytes_between(self, offset: int, end_offset: int) -> int | None:
+        """Bytes of the batches that hold [``offset``, ``end_offset``), exactly; None if they are not all in
+        memory."""
+        return 0 if offset >= end_offset else self._cache.bytes_between(offset, end_offset)
+
+    def bytes_from(self, found_at: tuple[str, int]) -> int:
+        """Bytes of the log from ``BatchesJob.found_at`` to its end, all kinds of entries and their heads included:
+        what ``bytes_between`` would say and somewhat more, without reading what lies between."""
+        return self._chain.bytes_from(*found_at)
 
     def batches_job(self, offset: int, end_offset: int, max_bytes: int) -> BatchesJob:
         """The same from disk. ``job.missing`` means that retention was faster: OffsetNotStored."""

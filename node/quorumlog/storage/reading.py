@@ -167,10 +167,22 @@ class BatchesJob:
     """Reads the batches that cover [offset, end_offset), as far as ``max_bytes`` goes, at least one if there is
     one.
 
-    After ``run``: ``batches``, or ``missing`` if retention was faster.
+    After ``run``: ``batches`` and the ``terms`` of their entries, or ``missing`` if retention was faster.
+    ``found_at`` is the segment's path and the position of the index point that the search began at, at most
+    ``sparse.INTERVAL_BYTES`` and an entry before the first batch.
     """
 
-    __slots__ = ("_end_offset", "_files", "_max_bytes", "_sources", "batches", "missing", "offset")
+    __slots__ = (
+        "_end_offset",
+        "_files",
+        "_max_bytes",
+        "_sources",
+        "batches",
+        "found_at",
+        "missing",
+        "offset",
+        "terms",
+    )
 
     def __init__(
         self, files: Files, sources: Sequence[Source], offset: int, end_offset: int, max_bytes: int
@@ -181,6 +193,8 @@ class BatchesJob:
         self._max_bytes = max_bytes
         self.offset = offset
         self.batches: list[bytes] = []
+        self.terms: list[int] = []
+        self.found_at: tuple[str, int] | None = None
         self.missing = False
 
     def run(self) -> None:
@@ -206,6 +220,7 @@ class BatchesJob:
             return self._collect(file, source, sparse, size)
         except _WrongIndex:
             del self.batches[had:]
+            del self.terms[had:]
             sparse = load_index(self._files, source, rebuild=True)
         try:
             return self._collect(file, source, sparse, size)
@@ -217,7 +232,10 @@ class BatchesJob:
         if not len(sparse):
             return size, False
         chunk_bytes = min(max(max_bytes - size, 0) + _SLACK_BYTES, 1 << 20)
-        for entry in _walk(file, source, sparse, sparse.by_offset(offset), chunk_bytes):
+        point = sparse.by_offset(offset)
+        if not batches:
+            self.found_at = (source.path, sparse.positions[point])
+        for entry in _walk(file, source, sparse, point, chunk_bytes):
             if entry.kind is not _DATA:
                 continue
             base, count, _ = BATCH_FACTS.unpack_from(entry.data)
@@ -231,6 +249,7 @@ class BatchesJob:
             if size > max_bytes and batches:
                 return size, True
             batches.append(entry.data)
+            self.terms.append(entry.term)
         return size, False
 
 
