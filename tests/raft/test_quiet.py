@@ -90,6 +90,13 @@ def test_no_group_rests_on_a_minority() -> None:
     assert not cluster[1].become_quiet(absent=frozenset({2, 3}))
 
 
+def test_a_leader_cut_off_from_a_group_that_is_level_does_not_rest() -> None:
+    cluster = Cluster(voters(1, 2, 3))
+    cluster.elect(1)
+    assert not cluster[1].become_quiet(absent=frozenset({2, 3})), "it has yet to find out that it leads no more"
+    assert cluster[1].become_quiet(absent=frozenset({3}))
+
+
 def test_a_follower_that_is_not_where_the_leader_thinks_stays_awake() -> None:
     cluster = Cluster(voters(1, 2, 3))
     cluster.elect(1)

@@ -144,7 +144,9 @@ class Leadership:
         level = {replica for replica, progress in self.replication.progress.items() if progress.match == last}
         if any(each.replica not in level and each.replica not in absent for each in self.replication.followers):
             return False
-        return has_quorum(self._membership.current, level)
+        # Of those that can be heard: a leader cut off from a group that is level would rest for good, and never
+        # find out that it leads no more.
+        return has_quorum(self._membership.current, level - absent)
 
     # --- proposals
 
