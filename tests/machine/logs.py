@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from quorumlog.machine import ControllerMachine, Retain, StateMachine, encode_controller_command
+from quorumlog.machine import (
+    ControllerMachine,
+    Retain,
+    StateMachine,
+    encode_controller_command,
+    encode_partition_command,
+)
 from quorumlog.raft.types import Entry, EntryKind
 from quorumlog.wire.batch import encode_batch
 from quorumlog.wire.header import BatchHeader, parse_header
 
 if TYPE_CHECKING:
-    from quorumlog.machine import ControllerCommand, ControllerResult
+    from quorumlog.machine import ControllerCommand, ControllerResult, PartitionCommand
 
 
 Machine = TypeVar("Machine", bound=StateMachine)
@@ -70,6 +76,9 @@ class Log:
 
     def retain(self, start_offset: int) -> Entry:
         return self.add(EntryKind.COMMAND, Retain(start_offset).encode())
+
+    def command(self, command: PartitionCommand) -> Entry:
+        return self.add(EntryKind.COMMAND, encode_partition_command(command))
 
     def noop(self) -> Entry:
         return self.add(EntryKind.NOOP)

@@ -18,13 +18,14 @@ from quorumlog.machine import (
     PartitionMachine,
     TopicConfig,
 )
+from quorumlog.machine.offset_commands import Acquire, Audit, CommitItem, Commits
 
 
 def state_after_a_long_history() -> str:
     """Digests and snapshots of both machines, after a history drawn from a fixed seed."""
     draw = random.Random(2014)
     controller = Controller(ControllerMachine(max_named_producers=5))
-    log, partition = Log(), PartitionMachine(max_sessions=5)
+    log, partition = Log(), PartitionMachine(max_sessions=5, max_groups=10)
     sequences: dict[int, int] = {}
     for step in range(400):
         name = f"topic-{draw.randrange(12)}"
@@ -42,6 +43,11 @@ def state_after_a_long_history() -> str:
         sequence = sequences.get(producer_id, 0)
         partition.apply(log.data(records, producer_id=producer_id, sequence=sequence))
         sequences[producer_id] = sequence + records
+        group, session = f"group-{draw.randrange(12)}", draw.randrange(1, 4)
+        partition.apply(log.command(Acquire(step, 1, group, "owner", session, 0, False, 0)))
+        items = tuple(CommitItem(f"group-{each}", step, 1 + step % 3, session, step) for each in range(12))
+        partition.apply(log.command(Commits(step, 1, items)))
+    partition.apply(log.command(Audit()))
     machines = (controller.machine, partition)
     return "\n".join(f"{machine.digest.hex()} {machine.snapshot().hex()}" for machine in machines)
 

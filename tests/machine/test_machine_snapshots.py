@@ -139,7 +139,7 @@ def assert_refused(machine: StateMachine, data: bytes, error: type[Exception]) -
 
 def test_a_newer_snapshot_is_refused_as_newer() -> None:
     whole = _partition().snapshot()
-    assert_refused(_partition(), whole[:4] + struct.pack("<H", 2) + whole[6:], SnapshotTooNew)
+    assert_refused(_partition(), whole[:4] + struct.pack("<H", 3) + whole[6:], SnapshotTooNew)
     newer = _controller().snapshot().replace(b'"version":1', b'"version":2')
     assert_refused(_controller(), newer, SnapshotTooNew)
     assert_refused(_controller(), newer.replace(b'"topics"', b'"subjects"'), SnapshotTooNew)

@@ -1,7 +1,8 @@
 """The replicated state machines: what a committed log *means*, deterministically.
 
 ``PartitionMachine`` is behind every partition, with ``AppendGate`` as its leader's door; ``ControllerMachine`` is
-behind group 1. Both follow from their log alone (``quorumlog.machine.protocol``).
+behind group 1. Both follow from their log alone (``quorumlog.machine.protocol``). What can be done with offsets,
+and what it comes to, is in ``offset_commands`` and ``offset_results``; import those from there.
 """
 
 from quorumlog.machine.commands import (
@@ -27,8 +28,15 @@ from quorumlog.machine.errors import (
     UnknownCommand,
 )
 from quorumlog.machine.gate import AppendGate, Duplicate, Fresh, Pending, Verdict
+from quorumlog.machine.offset_group import OffsetGroup, Place, Tenure
+from quorumlog.machine.offsets import MAX_GROUPS, Hold, OffsetTable
 from quorumlog.machine.partition import PartitionMachine
-from quorumlog.machine.partition_commands import Retain, decode_partition_command
+from quorumlog.machine.partition_commands import (
+    PartitionCommand,
+    Retain,
+    decode_partition_command,
+    encode_partition_command,
+)
 from quorumlog.machine.placement import place
 from quorumlog.machine.protocol import StateMachine
 from quorumlog.machine.results import (
@@ -64,6 +72,7 @@ __all__ = [
     "DIGEST_SIZE",
     "EMPTY_DIGEST",
     "FIRST_TOPIC_GROUP_ID",
+    "MAX_GROUPS",
     "AlterTopic",
     "Altered",
     "AppendGate",
@@ -80,18 +89,23 @@ __all__ = [
     "Difference",
     "Duplicate",
     "Fresh",
+    "Hold",
     "InvalidProducerName",
     "InvalidTopic",
     "MachineError",
     "MachineInvariantViolated",
     "MalformedSnapshot",
     "NotEnoughNodes",
+    "OffsetGroup",
+    "OffsetTable",
     "OpenProducer",
     "OutOfSequence",
     "Partition",
+    "PartitionCommand",
     "PartitionMachine",
     "PartitionResult",
     "Pending",
+    "Place",
     "ProducerFenced",
     "ProducerOpened",
     "Retain",
@@ -99,6 +113,7 @@ __all__ = [
     "Retained",
     "SnapshotTooNew",
     "StateMachine",
+    "Tenure",
     "TooNew",
     "Topic",
     "TopicConfig",
@@ -111,6 +126,7 @@ __all__ = [
     "decode_controller_command",
     "decode_partition_command",
     "encode_controller_command",
+    "encode_partition_command",
     "name_fault",
     "place",
 ]

@@ -58,6 +58,14 @@ class DeleteTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateCoordinators:
+    """The internal topic whose ``partitions`` coordinate consumer groups, unless it is there."""
+
+    partitions: int
+    nodes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OpenProducer:
     """A producer session. ``name`` '': an id of its own. Otherwise the name's id, with its epoch raised."""
 
@@ -67,7 +75,7 @@ class OpenProducer:
 #: Partitions and replicas stay as they were made.
 ALTERABLE_FIELDS: tuple[str, ...] = ("retention_ms", "retention_bytes", "segment_bytes", "max_batch_bytes")
 
-ControllerCommand = CreateTopic | AlterTopic | DeleteTopic | OpenProducer
+ControllerCommand = CreateTopic | AlterTopic | DeleteTopic | CreateCoordinators | OpenProducer
 
 
 def canonical_json(value: object) -> bytes:
@@ -92,6 +100,8 @@ def encode_controller_command(command: ControllerCommand) -> bytes:
             kind, fields = "alter_topic", {"changes": command.changes, "name": name}
         case DeleteTopic(name):
             kind, fields = "delete_topic", {"name": name}
+        case CreateCoordinators(partitions, nodes):
+            kind, fields = "create_coordinators", {"nodes": nodes, "partitions": partitions}
         case OpenProducer(name):
             kind, fields = "open_producer", {"name": name}
     return canonical_json({"command": kind, "version": CONTROLLER_COMMAND_VERSION, **fields})
@@ -101,6 +111,7 @@ _DECODERS: dict[str, Callable[..., ControllerCommand]] = {
     "create_topic": lambda name, config, nodes: CreateTopic(name, TopicConfig(**config), tuple(nodes)),
     "alter_topic": lambda name, changes: AlterTopic(name, **changes),
     "delete_topic": DeleteTopic,
+    "create_coordinators": lambda partitions, nodes: CreateCoordinators(partitions, tuple(nodes)),
     "open_producer": OpenProducer,
 }
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from quorumlog.machine.commands import (
     AlterTopic,
+    CreateCoordinators,
     CreateTopic,
     DeleteTopic,
     OpenProducer,
@@ -28,7 +29,7 @@ from quorumlog.machine.commands import (
 )
 from quorumlog.machine.controller_snapshot import ControllerState, decode_state, encode_state
 from quorumlog.machine.digest import chain
-from quorumlog.machine.errors import MachineInvariantViolated, MalformedSnapshot, UnknownCommand
+from quorumlog.machine.errors import MachineInvariantViolated, MalformedSnapshot, UnknownCommand, ensure
 from quorumlog.machine.placement import place
 from quorumlog.machine.results import (
     Altered,
@@ -45,12 +46,17 @@ from quorumlog.machine.results import (
 )
 from quorumlog.machine.topics import (
     CONFIG_FIELDS,
+    COORDINATORS_TOPIC,
+    FIRST_COORDINATOR_GROUP_ID,
     FIRST_TOPIC_GROUP_ID,
+    MAX_COORDINATORS,
+    SYSTEM_SEGMENT_BYTES,
     InvalidTopic,
     Partition,
     Topic,
     TopicConfig,
     config_fault,
+    internal_fault,
     name_fault,
 )
 from quorumlog.raft.types import Entry, EntryKind
@@ -131,8 +137,9 @@ class ControllerMachine:
         if len(state.producers) > self._max_named_producers:
             raise MalformedSnapshot(f"{len(state.producers)} named producers, more than any replica remembers")
         self._state = state
-        groups = [group for topic in state.topics.values() for group in _groups_of_topic(topic)]
-        self._groups = {group.group_id: group for group in groups}
+        self._groups = {}
+        for topic in state.topics.values():
+            self._run(topic)
 
     # --- what it knows ---
 
@@ -185,6 +192,8 @@ class ControllerMachine:
                 return self._alter(command)
             case DeleteTopic(name):
                 return self._delete(name)
+            case CreateCoordinators():
+                return self._create_coordinators(command)
             case OpenProducer(name):
                 return self._open_producer(name)
 
@@ -200,10 +209,23 @@ class ControllerMachine:
             return TopicExists(command.name, differences) if differences else Created(existing, existed=True)
         if not 1 <= config.replication_factor <= len(nodes):
             return NotEnoughNodes(max(config.replication_factor, 1), len(nodes))
-        topic = self._make_topic(command.name, config, nodes)
+        topic = self._make_topic(command.name, config, nodes, self._state.next_group_id)
+        self._state.next_group_id += len(topic.partitions)
         return Created(topic, existed=False)
 
-    def _make_topic(self, name: str, config: TopicConfig, nodes: list[int]) -> Topic:
+    def _create_coordinators(self, command: CreateCoordinators) -> Created:
+        """Every new leader of the controller asks for them until they are there; the first number counts."""
+        existing = self._state.topics.get(COORDINATORS_TOPIC)
+        if existing is not None:
+            return Created(existing, existed=True)
+        nodes = sorted(set(command.nodes))
+        ensure(0 < command.partitions <= MAX_COORDINATORS and bool(nodes), f"no coordinators: {command}")
+        config = TopicConfig(command.partitions, segment_bytes=SYSTEM_SEGMENT_BYTES).with_defaults(len(nodes))
+        topic = self._make_topic(COORDINATORS_TOPIC, config, nodes, FIRST_COORDINATOR_GROUP_ID)
+        return Created(topic, existed=False)
+
+    def _make_topic(self, name: str, config: TopicConfig, nodes: list[int], first: int) -> Topic:
+        """``first``: the id of its first group."""
         state = self._state
         placed = place(
             config.partitions,
@@ -211,11 +233,9 @@ class ControllerMachine:
             nodes,
             (group.replicas for group in self._groups.values()),
         )
-        first = state.next_group_id
         partitions = tuple(Partition(number, first + number, replicas) for number, replicas in enumerate(placed))
         topic = Topic(state.next_topic_id, name, config, partitions)
         state.next_topic_id += 1
-        state.next_group_id += len(partitions)
         self._put(topic)
         return topic
 
@@ -224,7 +244,7 @@ class ControllerMachine:
         if topic is None:
             return UnknownTopic(command.name)
         asked = replace(topic.config, **command.changes)
-        fault = config_fault(asked)
+        fault = internal_fault(command.name) or config_fault(asked)
         if fault is not None:
             return fault
         config = asked.with_defaults(topic.config.replication_factor)
@@ -235,14 +255,24 @@ class ControllerMachine:
 
     def _put(self, topic: Topic) -> None:
         self._state.topics[topic.name] = topic
-        # An altered topic's groups keep their place in the dict, a new one's ids are the highest: the order holds.
-        self._groups.update((group.group_id, group) for group in _groups_of_topic(topic))
+        self._run(topic)
         self._state.changes += 1
 
-    def _delete(self, name: str) -> Deleted | UnknownTopic:
-        topic = self._state.topics.pop(name, None)
+    def _run(self, topic: Topic) -> None:
+        # An altered topic's groups keep their place in the dict, a new one's ids are the highest: the order holds,
+        # but for the coordinators, whose ids are the lowest whenever they are made.
+        self._groups.update((group.group_id, group) for group in _groups_of_topic(topic))
+        if topic.name == COORDINATORS_TOPIC:
+            self._groups = dict(sorted(self._groups.items()))
+
+    def _delete(self, name: str) -> Deleted | UnknownTopic | InvalidTopic:
+        topic = self._state.topics.get(name)
         if topic is None:
             return UnknownTopic(name)
+        fault = internal_fault(name)
+        if fault is not None:
+            return fault
+        del self._state.topics[name]
         for partition in topic.partitions:
             del self._groups[partition.group_id]
         self._state.changes += 1

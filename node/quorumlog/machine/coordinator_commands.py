@@ -3,8 +3,7 @@
 Heartbeats are not among them: who lives is the leader's to know, and only what follows from it (a member joined,
 gave partitions back, left, was given up) is replicated. So a change of the coordinator's leader moves nothing.
 
-Values only; canonical JSON as in ``quorumlog.machine.commands``: a few a minute, and a log of them should be readable
-by eye.
+Values only; ``quorumlog.machine.coordinator_codec`` lays them out as bytes.
 """
 
 from __future__ import annotations
@@ -15,8 +14,12 @@ from enum import IntEnum
 #: (topic, partition).
 GroupPartition = tuple[str, int]
 
+#: Members of a group.
 MAX_MEMBERS = 1_000
+#: Topics that a member may want.
 MAX_TOPICS = 100
+#: Groups of a coordinator. Beyond that, the one that has been empty longest is forgotten: its offsets are not here.
+MAX_GROUPS = 10_000
 MIN_SESSION_TIMEOUT_MS = 1_000
 MAX_SESSION_TIMEOUT_MS = 600_000
 DEFAULT_SESSION_TIMEOUT_MS = 10_000
@@ -32,8 +35,8 @@ class Strategy(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class JoinGroup:
-    """A member comes, or wants something else than before. ``partitions``: how many each topic of ``topics`` has, as
-    the leader knew when it proposed."""
+    """A member comes, or wants something else than before. ``partitions``: how many each topic of ``topics`` has,
+    as the leader knew when it proposed."""
 
     group: str
     member: str
@@ -47,10 +50,15 @@ class JoinGroup:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """The member has stopped reading these and has made its last commit."""
+    """The member has stopped reading these and has made its last commit.
+
+    ``generation`` is the one it knew. What was granted to it in a later one stays: the member means an earlier
+    grant, and the command was under way for long.
+    """
 
     group: str
     member: str
+    generation: int
     partitions: tuple[GroupPartition, ...]
 
 
@@ -96,7 +104,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class UnknownMember:
-    """The group has no such member (any more)."""
+    """The group has no such member (any more): it expired, left, or is a static one that was started anew."""
 
     group: str
     member: str
@@ -119,7 +127,7 @@ class OtherStrategy:
 
 @dataclass(frozen=True, slots=True)
 class GroupFull:
-    """No more members."""
+    """No more members, or no more groups that have members."""
 
     limit: int
 

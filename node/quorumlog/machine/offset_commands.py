@@ -133,8 +133,17 @@ class Forget:
 
 
 @dataclass(frozen=True, slots=True)
+class Touch:
+    """The owner of ``owner_epoch`` reads, and has had nothing to commit for long: the group is in use."""
+
+    wall_ms: int
+    group: str
+    owner_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class Audit:
     """Every replica notes its offsets and their digest at this index, and the running digest takes the note in."""
 
 
-OffsetCommand = Commits | Acquire | Release | Reset | Settle | Expire | Mark | Forget | Audit
+OffsetCommand = Commits | Acquire | Release | Reset | Settle | Expire | Mark | Forget | Audit | Touch

@@ -107,7 +107,15 @@ class Expired:
     expired_wall_ms: int
 
 
-CommitRefusal = BeyondEnd | Regressed | Fenced | NotOwner | Settled | Expired
+@dataclass(frozen=True, slots=True)
+class FateForgotten:
+    """It lies before what is remembered."""
+
+    forgotten_version: int
+
+
+CommitRefusal = BeyondEnd | Regressed | Fenced | NotOwner | Settled | FateForgotten | Expired
+"""FateForgotten: a repeat of something so old that nobody can say any more whether it was stored."""
 CommitsResult = tuple[Committed | CommitRefusal, ...]
 """One for each item, in their order."""
 
@@ -199,6 +207,13 @@ class OutOfRange:
     end_offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class NotExpired:
+    """There is no tombstone to restore: the offset is live."""
+
+    group: str
+
+
 class Fate(IntEnum):
     """What became of a commit; numbered as in offsets.proto."""
 
@@ -217,13 +232,6 @@ class FateKnown:
 
 
 @dataclass(frozen=True, slots=True)
-class FateForgotten:
-    """It lies before what is remembered."""
-
-    forgotten_version: int
-
-
-@dataclass(frozen=True, slots=True)
 class TombstoneMade:
     """The group's offset expired."""
 
@@ -238,6 +246,11 @@ class TombstoneGone:
 @dataclass(frozen=True, slots=True)
 class StillUsed:
     """Not expired: it was used since, is critical, or has an owner who gave a sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """The group counts as used, unless its owner was another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,3 +283,33 @@ class Audited:
     groups: tuple[AuditedGroup, ...]
     start_offset: int
     end_offset: int
+
+
+AcquireResult = Acquired | Owned | StaleGeneration | TooManyGroups | Expired
+ResetRefusal = (
+    VersionMismatch
+    | GroupActive
+    | UnknownGroup
+    | OutOfRange
+    | TooManyGroups
+    | Fenced
+    | NotOwner
+    | Expired
+    | NotExpired
+)
+"""Fenced, NotOwner and Expired only for a pin: it is the owner's to set."""
+ResetResult = WasReset | ResetRefusal
+SettleResult = FateKnown | FateForgotten
+ExpireResult = TombstoneMade | TombstoneGone | StillUsed | UnknownGroup
+OffsetResult = (
+    CommitsResult
+    | AcquireResult
+    | Released
+    | ResetResult
+    | SettleResult
+    | ExpireResult
+    | Marked
+    | Forgotten
+    | Audited
+    | Touched
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from quorumlog.machine.offset_results import OffsetResult
 from quorumlog.machine.topics import InvalidTopic, Topic
 
 # --- a partition ----------------------------------------------------------------------------------------------
@@ -41,7 +42,8 @@ class RetainBeyondEnd:
     end_offset: int
 
 
-PartitionResult = Appended | Retained | RetainBeyondEnd
+PartitionResult = Appended | Retained | RetainBeyondEnd | OffsetResult
+"""Of offset commands: ``quorumlog.machine.offset_results``."""
 
 
 # --- the controller -------------------------------------------------------------------------------------------

@@ -9,13 +9,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 
-#: Group ids below this are the system's: 1 is the controller, the rest are kept for the coordinators.
+#: Group ids below this are the system's: 1 is the controller, the rest are the coordinators'. By them a node that
+#: starts knows what a group is for before it knows any topic.
 FIRST_TOPIC_GROUP_ID = 16
 CONTROLLER_GROUP_ID = 1
+FIRST_COORDINATOR_GROUP_ID = 2
+MAX_COORDINATORS = FIRST_TOPIC_GROUP_ID - FIRST_COORDINATOR_GROUP_ID
+#: The internal topic whose partitions' groups coordinate consumer groups.
+COORDINATORS_TOPIC = "__groups"
 
 DEFAULT_REPLICATION_FACTOR = 3
 DEFAULT_SEGMENT_BYTES = 64 << 20
 DEFAULT_MAX_BATCH_BYTES = 1 << 20
+#: What coordinators (and the controller) write is little, and is compacted whenever a segment is sealed.
+SYSTEM_SEGMENT_BYTES = 1 << 20
 
 #: setting → (smallest, largest), both allowed, after defaults are filled in. No upper bound for replication: the
 #: number of nodes is one. The largest retention leaves room for sums in 64 signed bits, whoever reads it.
@@ -103,6 +110,11 @@ def name_fault(name: str) -> InvalidTopic | None:
         return InvalidTopic("name", "a topic's name consists of a-z A-Z 0-9 . _ - only")
     if name in (".", ".."):
         return InvalidTopic("name", f"a topic cannot be called {name!r}")
+    return internal_fault(name)
+
+
+def internal_fault(name: str) -> InvalidTopic | None:
+    """Internal topics cannot be made, altered, deleted, written or read by users."""
     if name.startswith("__"):
         return InvalidTopic("name", "names that begin with __ are kept for internal topics")
     return None
