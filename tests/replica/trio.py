@@ -39,12 +39,13 @@ class HandClock:
 
     def __init__(self) -> None:
         self.time_ms = 1_000
+        self.wall_ms_ahead = 0
 
     def now_ms(self) -> int:
         return self.time_ms
 
     def wall_ms(self) -> int:
-        return 1_700_000_000_000 + self.time_ms
+        return 1_700_000_000_000 + self.time_ms + self.wall_ms_ahead
 
 
 class Trio:
@@ -54,7 +55,7 @@ class Trio:
     def __init__(self, count: int = 3, **settings: Any) -> None:
         self.clock = HandClock()
         self.ids = tuple(range(1, count + 1))
-        self.settings = settings
+        self.settings = {"coordinators": 0, **settings}
         self.disks = {node: SimulatedDisk(random.Random(node)) for node in self.ids}
         self.nodes: dict[int, Node] = {}
         self.events: dict[int, list[Event]] = {node: [] for node in self.ids}

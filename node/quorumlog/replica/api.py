@@ -52,12 +52,32 @@ class NodeConfig:
     """Appends accepted and not yet answered, over all partitions; more are refused with OVERLOADED."""
     tail_cache_bytes: int = 64 * MIB
     """Recent entries kept in memory for followers and readers, over all partitions."""
+    coordinators: int = 4
+    """Partitions of the internal topic that coordinates consumer groups, at most 14; 0: there is none. What the
+    cluster was first started with counts."""
     balance_leaders: bool = True
     """Hand leadership back to a partition's preferred replica once that has been up for a while."""
+
+    offsets_retention_ms: int = 7 * 24 * 3_600_000
+    """Committed offsets that a group has not used for so long expire, with a warning before."""
+    tombstones_retention_ms: int = 7 * 24 * 3_600_000
+    """An expired offset can be restored for so long."""
 
     @property
     def election_ms(self) -> int:
         return self.tick_ms * self.election_ticks
+
+    @property
+    def offset_policy(self) -> OffsetPolicy:
+        return OffsetPolicy(self.offsets_retention_ms, self.tombstones_retention_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetPolicy:
+    """How long unused offsets last, and how long their tombstones."""
+
+    retention_ms: int
+    tombstone_ms: int
 
 
 # --- results --------------------------------------------------------------------------------------------------
@@ -79,6 +99,8 @@ class ReadResult:
     batches: list[bytes]
     start_offset: int
     end_offset: int
+    terms: list[int] = field(default_factory=list)
+    """The Raft term of each batch's entry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,10 @@ from quorumlog.replica.ids import node_of
 
 if TYPE_CHECKING:
     from quorumlog.replica.api import Clock, NodeConfig
+    from quorumlog.replica.coordinator import CoordinatorService
     from quorumlog.replica.groups import Groups
     from quorumlog.replica.mesh import Mesh
+    from quorumlog.replica.partition import PartitionService
     from quorumlog.replica.replica import Replica
 
 _SECOND_MS = 1000
@@ -51,6 +53,8 @@ class Care:
             wall_ms = self._clock.wall_ms()
             for service in self._groups.partitions.values():
                 service.retain(wall_ms)
+                if service.replica.leading:
+                    service.offsets.care(now_ms, wall_ms)
 
     def _retry_full_disks(self) -> None:
         for replica in self._groups.replicas.values():
@@ -63,7 +67,9 @@ class Care:
         """Leadership returns to the preferred replica once its node has been up for a while and it has caught
         up."""
         begun = 0
-        for service in self._groups.partitions.values():
+        services: tuple[CoordinatorService | PartitionService, ...]
+        services = (*self._groups.coordinators.values(), *self._groups.partitions.values())
+        for service in services:
             preferred = service.preferred_node
             if preferred == self._config.node_id or not service.replica.leading:
                 continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumlog.machine import Topic, UnknownPartition, UnknownTopic
+from quorumlog.machine.topics import COORDINATORS_TOPIC
 from quorumlog.replica.api import Metadata, NodeConfig, PartitionDescription, TopicDescription
 from quorumlog.replica.controller import unknown_topic
 from quorumlog.replica.failures import Failure, Reason
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from quorumlog.machine import ControllerMachine
+    from quorumlog.replica.coordinator import CoordinatorService
     from quorumlog.replica.groups import Groups
     from quorumlog.replica.mesh import Mesh
     from quorumlog.replica.partition import PartitionService
@@ -38,6 +40,11 @@ class Catalog:
         """The partition's service on this node, if it is known and here."""
         group_id = self._ids.get((topic, partition))
         return self._groups.partitions.get(group_id) if group_id is not None else None
+
+    def coordinator(self, number: int) -> CoordinatorService | None:
+        """The service of partition ``number`` of "__groups" on this node, if it is here."""
+        group_id = self._ids.get((COORDINATORS_TOPIC, number))
+        return self._groups.coordinators.get(group_id) if group_id is not None else None
 
     def knows(self, topic: str) -> bool:
         machine = self._machine
@@ -68,7 +75,8 @@ class Catalog:
         )
 
     def metadata(self, topics: Sequence[str]) -> Metadata:
-        """The named topics that exist, or all."""
+        """The named topics that exist, or all, the internal ones (``__…``) among them: clients find coordinators by
+        them."""
         machine = self._machine
         known = () if machine is None else machine.topics()
         wanted = frozenset(topics)

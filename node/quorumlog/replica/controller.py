@@ -24,6 +24,8 @@ from quorumlog.machine import (
     UnknownTopic,
     encode_controller_command,
 )
+from quorumlog.machine.commands import CreateCoordinators
+from quorumlog.machine.topics import COORDINATORS_TOPIC, MAX_COORDINATORS
 from quorumlog.raft import NotLeader, Overloaded, Transferring
 from quorumlog.raft.types import Entry, EntryKind
 from quorumlog.replica.failures import Failure, Outcome, Reason
@@ -31,6 +33,7 @@ from quorumlog.replica.ids import node_of
 from quorumlog.replica.proposals import Proposals
 
 if TYPE_CHECKING:
+    from quorumlog.replica.api import NodeConfig
     from quorumlog.replica.replica import Replica
 
 #: What a controller command comes to, or why it failed.
@@ -40,18 +43,29 @@ CommandDone = Callable[[object], None]
 class ControllerService:
     """See the module. Implements ``quorumlog.replica.seam.Service`` for the controller group."""
 
-    __slots__ = ("_now_ms", "_on_change", "_patience_ms", "_proposals", "_replica", "_seen_version", "machine")
+    __slots__ = (
+        "_config",
+        "_now_ms",
+        "_on_change",
+        "_patience_ms",
+        "_proposals",
+        "_replica",
+        "_seen_version",
+        "machine",
+    )
 
     def __init__(
         self,
         replica: Replica,
         machine: ControllerMachine,
+        config: NodeConfig,
         patience_ms: int,
         now_ms: Callable[[], int],
         on_change: Callable[[], None],
     ) -> None:
         self.machine = machine
         self._replica = replica
+        self._config = config
         self._patience_ms = patience_ms
         self._now_ms = now_ms
         self._on_change = on_change
@@ -86,6 +100,9 @@ class ControllerService:
 
     # --- what the replica tells ---
 
+    def flush(self) -> None:
+        """Commands are proposed as they come."""
+
     def applied(self, entry: Entry, result: object) -> None:
         self._proposals.applied(entry.index, result)
 
@@ -95,7 +112,11 @@ class ControllerService:
             self._on_change()
 
     def leading(self) -> None:
-        pass
+        """Whoever leads first makes the coordinators; if it fails over that, the next leader does."""
+        count = min(self._config.coordinators, MAX_COORDINATORS)
+        if count and isinstance(self.machine.topic(COORDINATORS_TOPIC), UnknownTopic):
+            command = CreateCoordinators(count, self._config.nodes)
+            self.command(command, self._config.append_timeout_ms, _ignore)
 
     def deposed(self) -> None:
         failure = self.not_leader(Outcome.UNKNOWN)
@@ -133,6 +154,10 @@ class ControllerService:
             return Failure(Reason.NO_QUORUM, "the controller has no leader in this node's reach", outcome)
         where = f"node {leader} does" if leader else "who does is not known"
         return Failure(Reason.NOT_LEADER, f"this node does not lead the controller; {where}", outcome, leader)
+
+
+def _ignore(result: object) -> None:
+    """Nobody waits for it."""
 
 
 def _as_failure(result: object) -> Failure | None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumlog.replica.api import FollowerDescription, ReplicaDescription
+from quorumlog.replica.coordinator import CoordinatorService
 from quorumlog.replica.ids import node_of
+from quorumlog.replica.partition import PartitionService
 
 if TYPE_CHECKING:
-    from quorumlog.replica.controller import ControllerService
-    from quorumlog.replica.partition import PartitionService
     from quorumlog.replica.replica import Replica
 
 
-def describe_replica(
-    replica: Replica, partition: PartitionService | None, controller: ControllerService | None, damage: str
-) -> ReplicaDescription:
-    """``partition`` is None for the controller's replica; ``damage`` is that of the incarnation this one
-    replaces."""
+def describe_replica(replica: Replica, damage: str) -> ReplicaDescription:
+    """``damage`` is that of the incarnation that this one replaces. The controller's replica has no topic, and only
+    a partition's has offsets."""
     status = replica.raft.status()
     followers = tuple(
         FollowerDescription(
@@ -28,11 +26,13 @@ def describe_replica(
         )
         for follower in status.followers
     )
-    service = partition or controller
+    service = replica.service
+    partition = service if isinstance(service, PartitionService) else None
+    bound = service if isinstance(service, PartitionService | CoordinatorService) else None
     return ReplicaDescription(
         group_id=replica.group_id,
-        topic=partition.topic if partition is not None else "",
-        partition=partition.partition if partition is not None else 0,
+        topic=bound.topic if bound is not None else "",
+        partition=bound.partition if bound is not None else 0,
         role="damaged" if damage else replica.raft.role.value,
         leader_node=node_of(status.leader) if status.leader is not None else 0,
         term=status.term,
@@ -48,5 +48,5 @@ def describe_replica(
         followers=followers,
         voters=tuple(sorted(node_of(voter) for voter in status.configuration.voters)),
         disk_full=replica.disk_full,
-        waiting=service.waiting if service is not None else 0,
+        waiting=service.requests if isinstance(service, CoordinatorService) else service.waiting,
     )

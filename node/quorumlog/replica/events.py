@@ -89,6 +89,28 @@ class PeerHeard:
     node_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class GroupExpiring:
+    """A consumer group's offset has not been used for long and will expire in ``left_ms``. Told once, by the
+    partition's leader."""
+
+    group_id: int
+    partition: str
+    group: str
+    offset: int
+    left_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupExpired:
+    """It has expired; a tombstone keeps it for a while."""
+
+    group_id: int
+    partition: str
+    group: str
+    offset: int
+
+
 Event = (
     LeaderElected
     | LeadershipLost
@@ -101,4 +123,6 @@ Event = (
     | CheckpointInstalled
     | PeerSilent
     | PeerHeard
+    | GroupExpiring
+    | GroupExpired
 )

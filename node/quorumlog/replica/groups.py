@@ -10,11 +10,21 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
-from quorumlog.machine import ControllerMachine, DesiredGroup, PartitionMachine, TopicConfig
+from quorumlog.machine import (
+    FIRST_TOPIC_GROUP_ID,
+    ControllerMachine,
+    DesiredGroup,
+    PartitionMachine,
+    TopicConfig,
+    UnknownTopic,
+)
+from quorumlog.machine.coordinator import CoordinatorMachine
+from quorumlog.machine.topics import SYSTEM_SEGMENT_BYTES
 from quorumlog.raft import Raft, RaftConfig
 from quorumlog.raft.types import Configuration
 from quorumlog.replica.api import Job, JobPriority, NodeConfig, ReplicaDescription, Runnable
 from quorumlog.replica.controller import ControllerService
+from quorumlog.replica.coordinator import CoordinatorService
 from quorumlog.replica.describe import describe_replica
 from quorumlog.replica.errors import STOPS_A_REPLICA
 from quorumlog.replica.events import ReplicaDamaged, ReplicaReplaced
@@ -31,10 +41,15 @@ if TYPE_CHECKING:
     from quorumlog.replica.seam import Host
     from quorumlog.storage import NodeDirectory
 
-#: The controller's log is small and compacted as soon as a segment is sealed.
-_CONTROLLER_SEGMENT_BYTES = 1 << 20
 #: Settings of a partition whose topic this node has yet to hear of: it only follows until then.
 _UNBOUND = TopicConfig().with_defaults(1)
+
+
+def _machine_of(group_id: int) -> ControllerMachine | CoordinatorMachine | PartitionMachine:
+    """The state machine behind a group: its id says it, because a node that starts knows nothing else yet."""
+    if group_id == CONTROLLER_GROUP:
+        return ControllerMachine()
+    return CoordinatorMachine() if group_id < FIRST_TOPIC_GROUP_ID else PartitionMachine()
 
 
 class _Work:
@@ -72,6 +87,7 @@ class Groups:
     ) -> None:
         self.replicas = replicas
         self.partitions: dict[int, PartitionService] = {}
+        self.coordinators: dict[int, CoordinatorService] = {}
         self.controller: ControllerService | None = None
         self._config = config
         self._directory = directory
@@ -111,7 +127,7 @@ class Groups:
             self._renew(group_id, incarnation, str(error))
 
     def _options(self, group_id: int, config: TopicConfig) -> LogOptions:
-        size = _CONTROLLER_SEGMENT_BYTES if group_id == CONTROLLER_GROUP else config.segment_bytes
+        size = SYSTEM_SEGMENT_BYTES if group_id < FIRST_TOPIC_GROUP_ID else config.segment_bytes
         return LogOptions(segment_bytes=size, cache=self._cache)
 
     def _create_log(
@@ -132,8 +148,7 @@ class Groups:
     def _install(self, group_id: int, log: PartitionLog) -> None:
         """Takes a log into service."""
         own = log.replica_id
-        machine: PartitionMachine | ControllerMachine
-        machine = ControllerMachine() if group_id == CONTROLLER_GROUP else PartitionMachine()
+        machine = _machine_of(group_id)
         checkpoint, reader = log.latest_checkpoint()
         reader.close()
         if checkpoint.index:
@@ -148,15 +163,22 @@ class Groups:
         replica = Replica(group_id, own, log, inbox, machine, raft, self._random.getrandbits(62), self._host)
         self.replicas[group_id] = replica
         patience_ms = 2 * self._config.election_ms
-        if isinstance(machine, ControllerMachine):
-            self.controller = ControllerService(replica, machine, patience_ms, self._host.now_ms, self._on_change)
-            replica.service = self.controller
-        else:
-            service = PartitionService(replica, machine, self._budget, patience_ms, self._host.now_ms)
-            replica.service = service
-            self.partitions[group_id] = service
-            if group_id in self._desired:
-                service.bind(self._desired[group_id])
+        now_ms = self._host.now_ms
+        match machine:
+            case ControllerMachine():
+                self.controller = ControllerService(
+                    replica, machine, self._config, patience_ms, now_ms, self._on_change
+                )
+                replica.service = self.controller
+            case CoordinatorMachine():
+                coordinator = CoordinatorService(replica, machine, self, patience_ms, now_ms)
+                self.coordinators[group_id] = replica.service = coordinator
+            case _:
+                policy = self._config.offset_policy
+                partition = PartitionService(replica, machine, self._budget, patience_ms, policy, self._host)
+                self.partitions[group_id] = replica.service = partition
+        if group_id in self._desired:
+            self._bind(self._desired[group_id])
         self._host.opened(replica)
 
     # --- following the controller ---
@@ -165,13 +187,18 @@ class Groups:
         """Runs what ``machine`` wants here, and removes what it knows to be deleted."""
         self._desired = {group.group_id: group for group in machine.groups_of(self._config.node_id)}
         for group in self._desired.values():
-            service = self.partitions.get(group.group_id)
-            if service is not None:
-                service.bind(group)
-            elif group.group_id not in self._making and group.group_id not in self._damaged:
+            known = self._bind(group) or group.group_id in self._making or group.group_id in self._damaged
+            if not known:
                 self._make(group, 0)
-        for group_id in [known for known in self.partitions if machine.was_deleted(known)]:
+        for group_id in [running for running in self.partitions if machine.was_deleted(running)]:
             self._remove(group_id)
+
+    def _bind(self, group: DesiredGroup) -> bool:
+        """Tells the group's service what it is; False if there is none."""
+        service = self.partitions.get(group.group_id) or self.coordinators.get(group.group_id)
+        if service is not None:
+            service.bind(group)
+        return service is not None
 
     def _make(self, group: DesiredGroup, incarnation: int) -> None:
         group_id = group.group_id
@@ -223,13 +250,11 @@ class Groups:
             return
         group_id = replica.group_id
         self.replicas.pop(group_id, None)
-        service = self.partitions.pop(group_id, None)
+        self.partitions.pop(group_id, None)
+        self.coordinators.pop(group_id, None)
         replica.close()
-        failure = Failure(Reason.REPLICA_DAMAGED, why)
-        if service is not None:
-            service.close(failure)
-        elif self.controller is not None:
-            self.controller.close(failure)
+        replica.service.close(Failure(Reason.REPLICA_DAMAGED, why))
+        if group_id == CONTROLLER_GROUP:
             self.controller = None
         self._renew(group_id, incarnation_of(replica.replica_id), why)
 
@@ -278,12 +303,24 @@ class Groups:
     # --- all of them ---
 
     def close_all(self, failure: Failure) -> None:
-        for service in self.partitions.values():
-            service.close(failure)
-        if self.controller is not None:
-            self.controller.close(failure)
+        for replica in self.replicas.values():
+            replica.service.close(failure)
         for replica in self.replicas.values():
             replica.close()
+
+    # --- what coordinators ask about topics ---
+
+    def partitions_of(self, topic: str) -> int:
+        """How many partitions the topic has, as far as this node knows; 0 if there is none."""
+        found = self.controller.machine.topic(topic) if self.controller is not None else None
+        return 0 if found is None or isinstance(found, UnknownTopic) else len(found.partitions)
+
+    def confirm(self, done: Callable[[bool], None]) -> None:
+        """Calls back once this node has applied all that the controller had decided; False if it cannot know."""
+        if self.controller is None:
+            done(False)
+        else:
+            self.controller.confirm(self._config.append_timeout_ms, done)
 
     # --- questions ---
 
@@ -307,6 +344,5 @@ class Groups:
 
     def describe(self) -> tuple[ReplicaDescription, ...]:
         return tuple(
-            describe_replica(replica, self.partitions.get(group_id), self.controller, self.damage(group_id))
-            for group_id, replica in sorted(self.replicas.items())
+            describe_replica(replica, self.damage(group_id)) for group_id, replica in sorted(self.replicas.items())
         )

@@ -24,6 +24,7 @@ from quorumlog.machine import (
     config_fault,
     name_fault,
 )
+from quorumlog.machine.topics import internal_fault
 from quorumlog.raft.types import InstallCheckpoint, Message
 from quorumlog.replica.api import (
     Appended,
@@ -45,6 +46,7 @@ from quorumlog.replica.api import (
 from quorumlog.replica.budget import ByteBudget
 from quorumlog.replica.care import Care
 from quorumlog.replica.catalog import Catalog
+from quorumlog.replica.consumer_groups import ConsumerGroups
 from quorumlog.replica.errors import STOPS_A_REPLICA
 from quorumlog.replica.events import ReplicaOpened
 from quorumlog.replica.failover import Campaigns
@@ -53,6 +55,7 @@ from quorumlog.replica.frames import Frame, Lane
 from quorumlog.replica.groups import Groups
 from quorumlog.replica.ids import CONTROLLER_GROUP, node_of
 from quorumlog.replica.mesh import Mesh
+from quorumlog.replica.offset_desk import OffsetDesk
 from quorumlog.replica.transfers import Transfers
 
 if TYPE_CHECKING:
@@ -61,6 +64,7 @@ if TYPE_CHECKING:
 
     from quorumlog.replica.events import Event
     from quorumlog.replica.partition import PartitionService
+    from quorumlog.replica.reads import Owner
     from quorumlog.replica.replica import Replica
     from quorumlog.storage import NodeDirectory
 
@@ -106,7 +110,9 @@ class Node:
         self._transfers = Transfers(self._mesh, self._replicas, clock.now_ms, self.submit, self.touch)
         self._groups = Groups(config, directory, self._replicas, self, self._budget, rng)
         self._catalog = Catalog(config, self._groups, self._mesh)
+        self.consumer_groups = ConsumerGroups(config, self._groups, self._catalog, self._refusal)
         self._care = Care(config, self._groups, self._mesh, clock)
+        self.offsets = OffsetDesk(config, clock, self._groups, self._serving)
 
     # --- life ---
 
@@ -137,6 +143,9 @@ class Node:
 
     def now_ms(self) -> int:
         return self._clock.now_ms()
+
+    def wall_ms(self) -> int:
+        return self._clock.wall_ms()
 
     def touch(self, replica: Replica) -> None:
         if not replica.touched:
@@ -283,14 +292,21 @@ class Node:
             service.append(batch, timeout_ms or self.config.append_timeout_ms, done)
 
     def read(
-        self, topic: str, partition: int, offset: int, max_bytes: int, max_wait_ms: int, done: Done[ReadResult]
+        self,
+        topic: str,
+        partition: int,
+        offset: int,
+        max_bytes: int,
+        max_wait_ms: int,
+        done: Done[ReadResult],
+        owner: Owner | None = None,
     ) -> Callable[[], None]:
         """Committed batches from ``offset`` on; returns a function that cancels the wait (``done`` is then not
-        called)."""
+        called). With ``owner`` (a group and its owner epoch): FENCED once somebody else has acquired it."""
         service = self._serving(topic, partition, done)
         if service is None:
             return _nothing
-        return service.reads.read(offset, max_bytes, max_wait_ms, done)
+        return service.reads.read(offset, max_bytes, max_wait_ms, done, owner)
 
     def list_offsets(self, topic: str, partition: int, position: Position, done: Done[OffsetFound]) -> None:
         """Resolves a position; linearizable."""
@@ -306,13 +322,18 @@ class Node:
 
     def _serving(self, topic: str, partition: int, done: Callable[[Failure], None]) -> PartitionService | None:
         """The partition's service on this node; otherwise ``done`` is, or will be, told why not."""
-        if self._stopping:
-            done(Failure(Reason.SHUTTING_DOWN, "the node is shutting down"))
+        refusal = self._refusal() or _internal(topic)
+        if refusal is not None:
+            done(refusal)
             return None
         service = self._catalog.partition(topic, partition)
         if service is None:
             self._explain_absence(topic, partition, done)
         return service
+
+    def _refusal(self) -> Failure | None:
+        """Why nothing is served any more, if so."""
+        return Failure(Reason.SHUTTING_DOWN, "the node is shutting down") if self._stopping else None
 
     def _explain_absence(self, topic: str, partition: int, done: Callable[[Failure], None]) -> None:
         """Why this node has no such partition. That it does not exist is said only when the controller confirms."""
@@ -327,14 +348,7 @@ class Node:
             else:
                 done(self._catalog.why_absent(topic, partition))
 
-        self._confirm(confirmed)
-
-    def _confirm(self, done: Callable[[bool], None]) -> None:
-        controller = self._groups.controller
-        if controller is None:
-            done(False)
-        else:
-            controller.confirm(self.config.append_timeout_ms, done)
+        self._groups.confirm(confirmed)
 
     # --- topics and producers ---
 
@@ -375,8 +389,9 @@ class Node:
         self, command: CreateTopic | AlterTopic | DeleteTopic | OpenProducer, done: Callable[[object], None]
     ) -> None:
         controller = self._groups.controller
-        if self._stopping:
-            done(Failure(Reason.SHUTTING_DOWN, "the node is shutting down"))
+        refusal = self._refusal()
+        if refusal is not None:
+            done(refusal)
         elif controller is None:
             done(Failure(Reason.REPLICA_DAMAGED, "this node's replica of the controller is damaged"))
         else:
@@ -395,7 +410,7 @@ class Node:
             else:
                 done(Failure(Reason.NO_QUORUM, "the controller cannot be asked which topics exist"))
 
-        self._confirm(confirmed)
+        self._groups.confirm(confirmed)
 
     def describe(self) -> NodeDescription:
         """This node from within."""
@@ -411,12 +426,19 @@ class Node:
         if controller is not None:
             self._groups.reconcile(controller.machine)
             self._catalog.rebuild(controller.machine)
+            self.consumer_groups.topics_changed()
 
     def _ranking(self, group_id: int) -> tuple[int, ...]:
         """The nodes of a group in the order in which they should lead."""
         if group_id == CONTROLLER_GROUP:
             return self.config.nodes
         return self._groups.replica_nodes(group_id)
+
+
+def _internal(topic: str) -> Failure | None:
+    """Why the topic is not for users, if so."""
+    fault = internal_fault(topic)
+    return None if fault is None else Failure(Reason.INVALID_TOPIC, fault.why, fields={"topic": topic})
 
 
 def _failure(result: object) -> Failure:

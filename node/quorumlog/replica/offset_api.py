@@ -10,10 +10,6 @@ if TYPE_CHECKING:
     from quorumlog.machine.coordinator_commands import GroupPartition, MemberView, Strategy
     from quorumlog.machine.offset_results import Change, Stored
 
-#: The internal topic whose partitions' groups coordinate consumer groups.
-COORDINATORS_TOPIC = "__groups"
-
-
 # --- where to begin -------------------------------------------------------------------------------------------
 
 

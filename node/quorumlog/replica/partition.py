@@ -1,4 +1,4 @@
-"""A partition's service: appends, on the replica that leads it; ``reads`` has its other half.
+"""A partition's service: appends, on the replica that leads it; ``reads`` and ``offsets`` have the rest.
 
 A record's offset is assigned when its batch is proposed, so a repeat must be recognised before that
 (``quorumlog.machine.gate`` tells the story). Requests that arrive while leadership is being taken up or handed over
@@ -26,6 +26,7 @@ from quorumlog.raft.types import Entry, EntryKind
 from quorumlog.replica.api import Appended, Done, TransferBegun
 from quorumlog.replica.failures import Failure, Outcome, Reason
 from quorumlog.replica.ids import node_of
+from quorumlog.replica.offsets import PartitionOffsets
 from quorumlog.replica.proposals import Proposals
 from quorumlog.replica.reads import PartitionReads
 from quorumlog.replica.refusals import Refusals, fenced, out_of_sequence, overloaded
@@ -34,12 +35,13 @@ from quorumlog.wire.errors import BatchTooLarge, CorruptBatch, MalformedBatch
 from quorumlog.wire.header import BatchHeader, with_base_offset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from quorumlog.machine import DesiredGroup
+    from quorumlog.replica.api import OffsetPolicy
     from quorumlog.replica.budget import ByteBudget
     from quorumlog.replica.replica import Replica
+    from quorumlog.replica.seam import Host
 
+_COMMAND = EntryKind.COMMAND
 #: Requests that may wait for a leader to be ready, per partition.
 MAX_HELD = 10_000
 
@@ -68,6 +70,7 @@ class PartitionService:
         "_proposals",
         "_replica",
         "config",
+        "offsets",
         "partition",
         "preferred_node",
         "reads",
@@ -81,7 +84,8 @@ class PartitionService:
         machine: PartitionMachine,
         budget: ByteBudget,
         patience_ms: int,
-        now_ms: Callable[[], int],
+        policy: OffsetPolicy,
+        host: Host,
     ) -> None:
         self.topic = ""
         self.partition = 0
@@ -92,11 +96,12 @@ class PartitionService:
         self._gate = AppendGate(machine)
         self._budget = budget
         self._dropped_below = 0
-        self._now_ms = now_ms
+        self._now_ms = host.now_ms
         self._proposals = Proposals()
         self._held: list[HeldAppend] = []
-        self.refuse = Refusals(replica, machine, patience_ms, now_ms)
-        self.reads = PartitionReads(replica, machine, self.refuse, now_ms)
+        self.refuse = Refusals(replica, patience_ms, host.now_ms)
+        self.reads = PartitionReads(replica, machine, self.refuse, host.now_ms)
+        self.offsets = PartitionOffsets(replica, machine, self.reads, self.refuse, budget, policy, host)
 
     def bind(self, group: DesiredGroup) -> None:
         """The controller says which partition this is, and how it is set. Until then no request finds its way
@@ -105,6 +110,7 @@ class PartitionService:
         self.partition = group.partition
         self.preferred_node = group.replicas[0]
         self.refuse.name = f"{group.topic}/{group.partition}"
+        self.offsets.lags.topic, self.offsets.lags.partition = group.topic, group.partition
         self.config = group.config
         self._replica.log.set_segment_bytes(group.config.segment_bytes)
 
@@ -221,6 +227,7 @@ class PartitionService:
             return
         start, size = self._machine.start_offset, log.size_bytes
         segments = log.segments()
+        going: list[tuple[int, int]] = []
         for segment, following in pairwise(segments):
             old = config.retention_ms and segment.max_timestamp_ms + config.retention_ms < wall_ms
             big = config.retention_bytes and size - segment.bytes >= config.retention_bytes
@@ -231,7 +238,9 @@ class PartitionService:
             # records at its end were discarded.
             ends = following.first_offset if following.first_offset is not None else segment.end_offset
             start = max(start, ends or 0)
-        start = min(start, self._machine.end_offset)
+            if segment.first_offset is not None:
+                going.append((segment.first_offset, segment.bytes))
+        start = self.offsets.retention_floor(min(start, self._machine.end_offset), going)
         if start > self._machine.start_offset:
             try:
                 self._replica.propose(EntryKind.COMMAND, Retain(start).encode())
@@ -240,9 +249,15 @@ class PartitionService:
 
     # --- what the replica tells ---
 
+    def flush(self) -> None:
+        self.offsets.flush()
+
     def applied(self, entry: Entry, result: object) -> None:
         self._gate.applied(entry.index)
-        self._proposals.applied(entry.index, result)
+        if entry.kind is _COMMAND:
+            self.offsets.applied(entry, result)
+        else:
+            self._proposals.applied(entry.index, result)
 
     def advanced(self) -> None:
         machine = self._machine
@@ -250,10 +265,12 @@ class PartitionService:
             self._dropped_below = machine.start_offset
             self._replica.drop_due = True
         self.reads.advanced()
+        self.offsets.advanced()
 
     def leading(self) -> None:
         self._gate.reset()
         self._serve_held()
+        self.offsets.leading()
 
     def deposed(self) -> None:
         self._gate.reset()
@@ -261,6 +278,7 @@ class PartitionService:
         for settled in self._proposals.take_all():
             settled(failure)
         self._refuse_waiting(self.refuse.not_leader())
+        self.offsets.deposed()
 
     def _serve_held(self) -> None:
         held, self._held = self._held, []
@@ -287,6 +305,7 @@ class PartitionService:
             elif self._replica.leading:
                 self._serve_held()
         self.reads.expire(now_ms)
+        self.offsets.tick(now_ms)
 
     def close(self, failure: Failure) -> None:
         """The replica goes out of service: everything that waits is told so."""
@@ -294,6 +313,7 @@ class PartitionService:
         for settled in self._proposals.take_all():
             settled(unknown)
         self._refuse_waiting(failure)
+        self.offsets.close(failure)
 
     # --- questions ---
 
@@ -311,4 +331,4 @@ class PartitionService:
 
     @property
     def waiting(self) -> int:
-        return len(self._proposals) + len(self._held) + len(self.reads)
+        return len(self._proposals) + len(self._held) + len(self.reads) + self.offsets.waiting

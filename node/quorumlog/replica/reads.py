@@ -1,11 +1,17 @@
-"""Reading a partition on its leader: batches, the wait at the end of the log, offsets by position and time."""
+"""Reading a partition on its leader: batches, the wait at the end of the log, offsets by position and time.
+
+A reader that owns (group, partition) says so, and is refused once somebody else has acquired it: a zombie should
+learn it from its next read and not only when it commits what it has done in vain.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quorumlog.machine.offset_results import Fenced
 from quorumlog.replica.api import AtTime, Done, Earliest, OffsetFound, Position, ReadResult
 from quorumlog.replica.failures import Failure
+from quorumlog.replica.offset_refusals import refusal
 from quorumlog.wire.batch import decode_batch
 
 if TYPE_CHECKING:
@@ -16,13 +22,20 @@ if TYPE_CHECKING:
     from quorumlog.replica.replica import Replica
 
 
+#: A group, and the epoch at which the reader owns it.
+Owner = tuple[str, int]
+
+
 class ReadWaiter:
     """A read at the end of the log that waits for something to be committed there."""
 
-    __slots__ = ("deadline_ms", "done", "max_bytes", "offset")
+    __slots__ = ("deadline_ms", "done", "max_bytes", "offset", "owner")
 
-    def __init__(self, offset: int, max_bytes: int, deadline_ms: int, done: Done[ReadResult]) -> None:
+    def __init__(
+        self, offset: int, max_bytes: int, deadline_ms: int, done: Done[ReadResult], owner: Owner | None
+    ) -> None:
         self.offset = offset
+        self.owner = owner
         self.max_bytes = max_bytes
         self.deadline_ms = deadline_ms
         self.done = done
@@ -31,7 +44,7 @@ class ReadWaiter:
 class PartitionReads:
     """See the module. Only what is committed and applied is ever shown."""
 
-    __slots__ = ("_machine", "_now_ms", "_refuse", "_replica", "_waiters")
+    __slots__ = ("_machine", "_now_ms", "_owners", "_refuse", "_replica", "_waiters")
 
     def __init__(
         self, replica: Replica, machine: PartitionMachine, refuse: Refusals, now_ms: Callable[[], int]
@@ -41,6 +54,7 @@ class PartitionReads:
         self._refuse = refuse
         self._now_ms = now_ms
         self._waiters: list[ReadWaiter] = []
+        self._owners: dict[str, int] = {}
 
     def __len__(self) -> int:
         """How many wait."""
@@ -48,24 +62,50 @@ class PartitionReads:
 
     # --- batches ---
 
-    def read(self, offset: int, max_bytes: int, max_wait_ms: int, done: Done[ReadResult]) -> Callable[[], None]:
-        """Committed batches from ``offset`` on; waits up to ``max_wait_ms`` at the end. Returns what cancels the
-        wait."""
+    def read(
+        self,
+        offset: int,
+        max_bytes: int,
+        max_wait_ms: int,
+        done: Done[ReadResult],
+        owner: Owner | None = None,
+    ) -> Callable[[], None]:
+        """Committed batches from ``offset`` on; waits up to ``max_wait_ms`` at the end. Refused with FENCED once
+        ``owner`` is not the owner any more. Returns what cancels the wait."""
         machine = self._machine
+        if owner is not None:
+            self._owners[owner[0]] = owner[1]
         if not self._replica.leading:
             done(self._refuse.not_leader())
+        elif owner is not None and (fenced := self._fenced(owner)) is not None:
+            done(fenced)
         elif not machine.start_offset <= offset <= machine.end_offset:
-            done(self._refuse.out_of_range(offset))
+            done(self._refuse.out_of_range(offset, machine.start_offset, machine.end_offset))
         elif offset < machine.end_offset:
             self._read_now(offset, max_bytes, done)
         elif max_wait_ms <= 0:
             done(ReadResult([], machine.start_offset, machine.end_offset))
         else:
-            waiter = ReadWaiter(offset, max_bytes, self._now_ms() + max_wait_ms, done)
+            waiter = ReadWaiter(offset, max_bytes, self._now_ms() + max_wait_ms, done, owner)
             self._waiters.append(waiter)
             self._replica.watch()
             return lambda: self._cancel(waiter)
         return _nothing
+
+    def take_owners(self) -> dict[str, int]:
+        """Groups on whose behalf somebody has read since this was last asked, and the epochs they claimed."""
+        owners, self._owners = self._owners, {}
+        return owners
+
+    def _fenced(self, owner: Owner) -> Failure | None:
+        name, epoch = owner
+        offsets = self._machine.offsets
+        group = offsets.get(name)
+        # A group that is not here any more leaves its epochs behind: whoever owned it does not.
+        current = offsets.epoch_floor + 1 if group is None else group.owner_epoch
+        if current <= epoch:
+            return None
+        return refusal(name, self._refuse.name, Fenced(epoch, current, group.owner if group is not None else ""))
 
     def _cancel(self, waiter: ReadWaiter) -> None:
         if waiter in self._waiters:
@@ -75,17 +115,17 @@ class PartitionReads:
         machine, log = self._machine, self._replica.log
         found = log.read_batches(offset, machine.end_offset, max_bytes)
         if not found.on_disk:
-            done(ReadResult(found.batches, machine.start_offset, machine.end_offset))
+            done(ReadResult(found.batches, machine.start_offset, machine.end_offset, found.terms))
             return
         job = log.batches_job(offset, machine.end_offset, max_bytes)
 
         def loaded(error: BaseException | None) -> None:
             if offset < machine.start_offset:
-                done(self._refuse.out_of_range(offset))
+                done(self._refuse.out_of_range(offset, machine.start_offset, machine.end_offset))
             elif error is not None or job.missing:
                 done(self._refuse.unreadable(error))
             else:
-                done(ReadResult(job.batches, machine.start_offset, machine.end_offset))
+                done(ReadResult(job.batches, machine.start_offset, machine.end_offset, job.terms))
 
         self._replica.run_read(job, loaded)
 
@@ -101,7 +141,7 @@ class PartitionReads:
             if not current:
                 done(self._refuse.no_quorum())
             elif isinstance(position, AtTime):
-                self._find_time(position.timestamp_ms, done)
+                self.find_time(position, done)
             else:
                 machine = self._machine
                 offset = machine.start_offset if isinstance(position, Earliest) else machine.end_offset
@@ -109,8 +149,10 @@ class PartitionReads:
 
         self._replica.barrier(self._now_ms() + timeout_ms, confirmed)
 
-    def _find_time(self, timestamp_ms: int, done: Done[OffsetFound]) -> None:
-        """The first batch that holds a record of this time or later, and within it the first such record."""
+    def find_time(self, position: AtTime, done: Done[OffsetFound]) -> None:
+        """The first batch that holds a record of this time or later, and within it the first such record; of what
+        is applied here."""
+        timestamp_ms = position.timestamp_ms
         machine, log = self._machine, self._replica.log
         job = log.offset_for_time(timestamp_ms, machine.end_offset)
 
@@ -150,7 +192,15 @@ class PartitionReads:
         if ready:
             self._waiters = [waiter for waiter in self._waiters if waiter.offset >= end]
             for waiter in ready:
-                self.read(waiter.offset, waiter.max_bytes, 0, waiter.done)
+                self.read(waiter.offset, waiter.max_bytes, 0, waiter.done, waiter.owner)
+
+    def owners_changed(self) -> None:
+        """Somebody has acquired a group: whoever it fences need not wait for records."""
+        for waiter in tuple(self._waiters):
+            fenced = self._fenced(waiter.owner) if waiter.owner is not None else None
+            if fenced is not None:
+                self._cancel(waiter)
+                waiter.done(fenced)
 
     def expire(self, now_ms: int) -> None:
         """Answers those who have waited long enough with nothing."""

@@ -1,4 +1,4 @@
-"""What a partition answers when it cannot do what was asked, in words and numbers."""
+"""What a partition or a coordinator answers when it cannot do what was asked, in words and numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from quorumlog.replica.ids import node_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from quorumlog.machine import OutOfSequence, PartitionMachine, ProducerFenced
+    from quorumlog.machine import OutOfSequence, ProducerFenced
     from quorumlog.replica.replica import Replica
 
 OVERLOADED_RETRY_MS = 50
@@ -19,14 +19,11 @@ OVERLOADED_RETRY_MS = 50
 class Refusals:
     """Knows the partition's ``name`` ("topic/number") and where its leader is."""
 
-    __slots__ = ("_machine", "_now_ms", "_patience_ms", "_replica", "name")
+    __slots__ = ("_now_ms", "_patience_ms", "_replica", "name")
 
-    def __init__(
-        self, replica: Replica, machine: PartitionMachine, patience_ms: int, now_ms: Callable[[], int]
-    ) -> None:
+    def __init__(self, replica: Replica, patience_ms: int, now_ms: Callable[[], int]) -> None:
         self.name = ""
         self._replica = replica
-        self._machine = machine
         self._patience_ms = patience_ms
         self._now_ms = now_ms
 
@@ -36,11 +33,18 @@ class Refusals:
         leader = self._replica.raft.leader
         return node_of(leader) if leader else 0
 
+    @property
+    def lost_quorum(self) -> bool:
+        """There has been no leader for longer than an election takes."""
+        if self._replica.raft.leader is not None:
+            return False
+        return self._now_ms() - self._replica.leaderless_since_ms > self._patience_ms
+
     def not_leader(self, outcome: Outcome = Outcome.NOT_DONE) -> Failure:
         """Sends the caller on. A group that has had no leader for longer than an election takes has lost its
         quorum, or this node its way to it; "somebody else leads" would keep the caller looking."""
         leader = self.leader_node
-        if not leader and self._now_ms() - self._replica.leaderless_since_ms > self._patience_ms:
+        if self.lost_quorum:
             return Failure(Reason.NO_QUORUM, f"{self.name} has no leader in this node's reach", outcome)
         where = f"node {leader} leads it" if leader else "its leader is not known"
         return Failure(Reason.NOT_LEADER, f"this node does not lead {self.name}; {where}", outcome, leader)
@@ -51,14 +55,24 @@ class Refusals:
             return self.not_leader()
         return Failure(Reason.NO_QUORUM, f"no majority of {self.name} answered in time")
 
-    def unconfirmed(self) -> Failure:
-        """An append that no majority confirmed in time; it stands in a log that may yet win."""
-        return Failure(
-            Reason.NO_QUORUM, f"no majority of {self.name} confirmed the append in time", Outcome.UNKNOWN
-        )
+    def unreached(self) -> Failure:
+        """A read that neither this replica nor the leader it knows of could confirm; it changed nothing."""
+        why = f"no majority of {self.name} confirmed in time that nothing newer is committed"
+        return Failure(Reason.NO_QUORUM, why, leader_node=self.leader_node)
 
-    def out_of_range(self, offset: int) -> Failure:
-        start, end = self._machine.start_offset, self._machine.end_offset
+    def unconfirmed(self, what: str = "append") -> Failure:
+        """What no majority confirmed in time; it stands in a log that may yet win."""
+        why = f"no majority of {self.name} confirmed the {what} in time"
+        return Failure(Reason.NO_QUORUM, why, Outcome.UNKNOWN)
+
+    def deposed(self) -> Failure:
+        """What was proposed by a leader that is none any more. Without another leader it is the quorum that was
+        lost."""
+        if self.leader_node:
+            return self.not_leader(Outcome.UNKNOWN)
+        return Failure(Reason.NO_QUORUM, f"this node lost its majority of {self.name}", Outcome.UNKNOWN)
+
+    def out_of_range(self, offset: int, start: int, end: int) -> Failure:
         return Failure(
             Reason.OFFSET_OUT_OF_RANGE,
             f"offset {offset} is not within {start}..{end} of {self.name}",

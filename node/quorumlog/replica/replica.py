@@ -160,6 +160,7 @@ class Replica:
     def advance(self) -> None:
         """Takes everything the core has ready and sets it going."""
         raft = self.raft
+        self.service.flush()
         while self._installing is None and raft.has_ready():
             ready = raft.ready()
             send, group_id = self._host.send, self.group_id
@@ -253,6 +254,10 @@ class Replica:
 
     # --- what waits ---
 
+    def wake(self) -> None:
+        """The service has something to flush."""
+        self._host.touch(self)
+
     def watch(self) -> None:
         """The service has taken on something with a deadline."""
         self._host.watch(self)
@@ -304,6 +309,9 @@ class Replica:
         read = log.read_job()
         if read is not None:
             self._submit(read, JobPriority.READ, self.raft.on_entries_loaded)
+        if log.wish_denied():
+            self.raft.on_entries_loaded()
+            self._host.touch(self)
         maintenance = log.maintenance_job()
         if maintenance is not None:
             self._submit(maintenance, JobPriority.MAINTENANCE, _nothing)

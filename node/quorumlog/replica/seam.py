@@ -17,6 +17,9 @@ class Host(Protocol):
 
     def now_ms(self) -> int: ...
 
+    def wall_ms(self) -> int:
+        """Milliseconds since the Unix epoch: for what is said to people and for what lasts days."""
+
     def send(self, group_id: int, message: Message) -> None: ...
 
     def submit(self, job: Job) -> None: ...
@@ -37,7 +40,7 @@ class Host(Protocol):
 
 
 class Service(Protocol):
-    """What stands on a replica: a partition or the controller."""
+    """What stands on a replica: a partition, a coordinator or the controller."""
 
     @property
     def start_offset(self) -> int:
@@ -46,6 +49,9 @@ class Service(Protocol):
     @property
     def waiting(self) -> int:
         """Requests that wait for something."""
+
+    def flush(self) -> None:
+        """The replica is about to take what its core has ready: proposes what has gathered in this round."""
 
     def tick(self, now_ms: int) -> None:
         """Ends what has waited too long."""
