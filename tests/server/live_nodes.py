@@ -19,10 +19,12 @@ from quorumlog.v1 import (
     admin_pb2,
     admin_pb2_grpc,
     errors_pb2,
+    groups_pb2_grpc,
     log_pb2,
     log_pb2_grpc,
     metadata_pb2,
     metadata_pb2_grpc,
+    offsets_pb2_grpc,
 )
 from quorumlog.wire.batch import encode_batch
 
@@ -115,6 +117,8 @@ class LiveNode:
         self.channel = grpc.insecure_channel(self.address, options=(*options, ("grpc.enable_http_proxy", 0)))
         # Any: the stubs' types do not know that a streaming call is an iterator that can be cancelled.
         self.log: Any = log_pb2_grpc.LogStub(self.channel)
+        self.offsets: Any = offsets_pb2_grpc.OffsetsStub(self.channel)
+        self.groups: Any = groups_pb2_grpc.GroupsStub(self.channel)
         self.metadata: Any = metadata_pb2_grpc.MetadataStub(self.channel)
         self.admin: Any = admin_pb2_grpc.AdminStub(self.channel)
         self.health = health_pb2_grpc.HealthStub(self.channel)

@@ -7,33 +7,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 import grpc.aio
 import pytest
-from google.rpc import status_pb2  # type: ignore[import-untyped]  # ships no stubs
+from server.scripted_desks import Context
 
 from quorumlog.server.calls import Shell
 from quorumlog.server.errors import Errors
+from quorumlog.server.groups import GroupsService
 from quorumlog.server.log import LogService
-from quorumlog.v1 import errors_pb2, log_pb2
+from quorumlog.server.offsets import OffsetsService
+from quorumlog.v1 import errors_pb2, groups_pb2, log_pb2, offsets_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-
-class Context:
-    """A call's context that remembers how the call ended."""
-
-    def __init__(self, remaining: float | None = None) -> None:
-        self.remaining = remaining
-        self.code: grpc.StatusCode | None = None
-        self.error = errors_pb2.Error()
-
-    def time_remaining(self) -> float | None:
-        return self.remaining
-
-    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any) -> NoReturn:
-        self.code = code
-        status = status_pb2.Status.FromString(trailing_metadata[0][1])
-        status.details[0].Unpack(self.error)
-        raise grpc.aio.AbortError
 
 
 class BrokenLoop:
@@ -57,10 +41,16 @@ async def drained(answers: Any) -> None:
         pass
 
 
+ACQUIRE = offsets_pb2.AcquireRequest(start=offsets_pb2.Start(latest=True))
 CALLS: dict[str, Callable[[LogService, Any], Any]] = {
     "Append": lambda service, context: service.Append(log_pb2.AppendRequest(), context),
     "Read": lambda service, context: service.Read(log_pb2.ReadRequest(), context),
     "AppendStream": lambda service, context: drained(service.AppendStream(one_append(), context)),
+    "Commit": lambda service, context: OffsetsService(service.shell, 1).Commit(
+        offsets_pb2.CommitRequest(), context
+    ),
+    "Acquire": lambda service, context: OffsetsService(service.shell, 1).Acquire(ACQUIRE, context),
+    "Join": lambda service, context: GroupsService(service.shell).Join(groups_pb2.JoinRequest(), context),
     "Subscribe": lambda service, context: drained(service.Subscribe(log_pb2.SubscribeRequest(), context)),
 }
 

@@ -35,7 +35,7 @@ def test_reasons_and_outcomes_have_the_numbers_of_the_protocol() -> None:
 
 
 def test_status_codes_are_those_that_the_protocol_documents() -> None:
-    pairs = re.findall(r"// ([A-Z_]+)\. [^\n]*\n\s+REASON_([A-Z_]+) =", PROTO.read_text())
+    pairs = re.findall(r"// ([A-Z_]+)\. [^\n]*\n(?:\s+// [^\n]*\n)*\s+REASON_([A-Z_]+) =", PROTO.read_text())
     documented = {name: code for code, name in pairs}
     assert {reason.name: code.name for reason, code in CODES.items()} == documented
 

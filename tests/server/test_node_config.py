@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from quorumlog.replica.api import NodeConfig
 from quorumlog.server.config import ConfigError, load
 
 if TYPE_CHECKING:
@@ -54,6 +55,14 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
     assert (config.cluster_id, config.node_id, str(config.data_dir)) == ("c", 1, "data")
     assert config.me.client_address == "127.0.0.1:7401"
     assert [node.node_id for node in config.nodes] == [1, 2]
+
+
+def test_what_concerns_groups_has_the_nodes_own_defaults(tmp_path: Path) -> None:
+    config = load(written(tmp_path, GOOD + NODES), {})
+    node = NodeConfig("c", 1, (1,))
+    for key in ("coordinators", "offsets_retention_ms", "tombstones_retention_ms"):
+        assert getattr(config, key) == getattr(node, key)
+    assert config.group_metrics
 
 
 def test_flags_win_over_the_environment_and_that_over_the_file(
@@ -125,6 +134,10 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
         ('cluster_id = "c"\nnode_id = "x"\ndata_dir = "d"\n' + NODES, "node_id"),
         ('cluster_id = "c"\nnode_id = 3\ndata_dir = "d"\n' + NODES, "nodes"),
         (GOOD + 'log_level = "loud"\n' + NODES, "log_level"),
+        (GOOD + "coordinators = 15\n" + NODES, "coordinators"),
+        (GOOD + "offsets_retention_ms = 0\n" + NODES, "offsets_retention_ms"),
+        (GOOD + "tombstones_retention_ms = -1\n" + NODES, "tombstones_retention_ms"),
+        (GOOD + 'group_metrics = "some"\n' + NODES, "group_metrics"),
         (GOOD + NODES.replace("127.0.0.1:7502", "127.0.0.1"), "nodes.1.peer_address"),
         (GOOD + NODES.replace("127.0.0.1:7502", "127.0.0.1:99999"), "nodes.1.peer_address"),
         (GOOD + NODES.replace("127.0.0.1:7502", "::1:7502"), "nodes.1.peer_address"),

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import grpc.aio
 import structlog
 
-from quorumlog.replica.failures import Failure, Outcome
+from quorumlog.replica.failures import Failure, Outcome, Reason
+from quorumlog.server.answers import ask_each
 from quorumlog.server.errors import Errors, defect
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from quorumlog.replica.node import Node
+    from quorumlog.server.answers import Request
     from quorumlog.server.loop import NodeLoop
 
 log = structlog.get_logger("quorumlog.calls")
@@ -29,6 +31,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 #: The node looks for expired requests once a tick (50 ms), and the answer has to travel.
 _MARGIN_MS = 100
+#: Items of one call. Each costs 3 µs or more, during which the node does nothing else: what fits into the largest
+#: request that gRPC lets through would keep it from its heartbeats.
+MAX_ITEMS = 10_000
+#: By then a call whose requests bound themselves is answered by the shell, should the node still be silent.
+_LAST_WORD_SECONDS = 0.02
 
 
 class Shell:
@@ -64,6 +71,29 @@ class Shell:
         """Requests without a time-out of their own are bounded by the node; only a shorter deadline matters."""
         remaining = context.time_remaining()
         return None if remaining is None else self.timeout_ms(context, int(remaining * 1000) or 1) / 1000
+
+    async def ask_each(
+        self,
+        context: Context,
+        requests: Sequence[Request | Failure],
+        late: Outcome = Outcome.NOT_DONE,
+    ) -> list[T | Failure]:
+        """The results of many requests, failures among them: see ``answers.ask_each``."""
+        await self.bound(context, len(requests))
+        return await ask_each(self.node_loop, requests, self.last_word(context), late)
+
+    async def bound(self, context: Context, items: int) -> None:
+        """Ends a call with too many items."""
+        if items > MAX_ITEMS:
+            why = f"{items} items in one call, at most {MAX_ITEMS} are allowed"
+            fields = {"items": str(items), "max_items": str(MAX_ITEMS)}
+            await self.errors.abort(context, Failure(Reason.INVALID_REQUEST, why, fields=fields))
+
+    def last_word(self, context: Context) -> float | None:
+        """After how many seconds the caller must be told something, lest gRPC's own bare DEADLINE_EXCEEDED comes
+        first; None: whenever the node answers."""
+        remaining = context.time_remaining()
+        return None if remaining is None else max(remaining - _LAST_WORD_SECONDS, remaining / 2)
 
     async def fail(self, context: Context, call: str, error: Exception) -> NoReturn:
         """Ends a call whose handler raised: with INTERNAL and outcome UNKNOWN, and a trace in the log.

@@ -31,6 +31,18 @@ def run(
     bind_host: Annotated[
         str | None, typer.Option(help="Listen here instead of on the advertised host.", show_default=False)
     ] = None,
+    coordinators: Annotated[
+        int | None, typer.Option(help="Partitions that coordinate consumer groups.", show_default=False)
+    ] = None,
+    offsets_retention_ms: Annotated[
+        int | None, typer.Option(help="Offsets unused for so long expire.", show_default=False)
+    ] = None,
+    tombstones_retention_ms: Annotated[
+        int | None, typer.Option(help="Expired offsets can be restored for so long.", show_default=False)
+    ] = None,
+    group_metrics: Annotated[
+        bool | None, typer.Option(help="Lag series for each consumer group.", show_default=False)
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error.", show_default=False)
     ] = None,
@@ -56,6 +68,10 @@ def run(
         "data_dir": data_dir,
         "nodes": nodes,
         "bind_host": bind_host,
+        "coordinators": coordinators,
+        "offsets_retention_ms": offsets_retention_ms,
+        "tombstones_retention_ms": tombstones_retention_ms,
+        "group_metrics": group_metrics,
         "log_level": log_level,
         "log_format": log_format,
     }

@@ -29,6 +29,7 @@ from pydantic_settings import (
 )
 
 ENV_PREFIX = "QUORUMLOG_"
+DAY_MS = 86_400_000
 
 
 class ConfigError(Exception):
@@ -75,6 +76,15 @@ class ServerConfig(BaseSettings):
     nodes: Annotated[tuple[NodeEntry, ...], NoDecode]
     bind_host: str = ""
     """Listen on this host instead of the one in this node's addresses: where they are names or lie behind NAT."""
+    coordinators: int = Field(default=4, ge=0, le=14)
+    """Partitions of the internal topic that coordinates consumer groups; what the cluster was first started with
+    counts."""
+    offsets_retention_ms: int = Field(default=7 * DAY_MS, ge=1_000)
+    """Committed offsets that a group has not used for so long expire, with a warning before."""
+    tombstones_retention_ms: int = Field(default=7 * DAY_MS, ge=1_000)
+    """An expired offset can be restored for so long."""
+    group_metrics: bool = True
+    """Whether each consumer group gets lag series of its own (``quorumlog.server.group_metrics``)."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

@@ -46,6 +46,23 @@ CODES: dict[Reason, grpc.StatusCode] = {
     Reason.INVALID_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+    Reason.FENCED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NOT_OWNER: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.OWNED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.STALE_GENERATION: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.OFFSET_BEYOND_END: grpc.StatusCode.OUT_OF_RANGE,
+    Reason.OFFSET_REGRESSED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.FINGERPRINT_MISMATCH: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.COMMIT_SETTLED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.VERSION_MISMATCH: grpc.StatusCode.ABORTED,
+    Reason.GROUP_ACTIVE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.UNKNOWN_GROUP: grpc.StatusCode.NOT_FOUND,
+    Reason.UNKNOWN_MEMBER: grpc.StatusCode.NOT_FOUND,
+    Reason.UNKNOWN_RECEIPT: grpc.StatusCode.NOT_FOUND,
+    Reason.INVALID_GROUP: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.METADATA_TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.OFFSETS_EXPIRED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.GROUP_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 
 

@@ -13,7 +13,7 @@ from quorumlog.replica.failures import Failure, Outcome, Reason
 from quorumlog.server.append_stream import append_response, serve_appends
 from quorumlog.server.calls import Context, Shell, guarded
 from quorumlog.server.latency import latency
-from quorumlog.server.reads import read, read_response, serve_subscription
+from quorumlog.server.reads import owner_of, read, read_response, serve_subscription
 from quorumlog.v1 import log_pb2 as pb
 from quorumlog.v1 import log_pb2_grpc
 
@@ -57,7 +57,13 @@ class LogService(log_pb2_grpc.LogServicer):
     async def Read(self, request: pb.ReadRequest, context: Context) -> pb.ReadResponse:
         wait_ms = self.shell.timeout_ms(context, request.max_wait_ms) if request.max_wait_ms else 0
         result = await read(
-            self.shell, request.topic, request.partition, request.offset, request.max_bytes, wait_ms
+            self.shell,
+            request.topic,
+            request.partition,
+            request.offset,
+            request.max_bytes,
+            wait_ms,
+            owner_of(request),
         )
         if isinstance(result, Failure):
             await self.shell.errors.abort(context, result)

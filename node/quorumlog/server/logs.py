@@ -22,6 +22,8 @@ _WORSE = {
     events.DiskFull: logging.ERROR,
     events.PeerSilent: logging.WARNING,
     events.ReplicaReplaced: logging.WARNING,
+    events.GroupExpiring: logging.WARNING,
+    events.GroupExpired: logging.WARNING,
     events.ReplicaOpened: logging.DEBUG,
     events.CheckpointSaved: logging.DEBUG,
 }

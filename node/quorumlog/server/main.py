@@ -26,13 +26,26 @@ from quorumlog.server.calls import Shell
 from quorumlog.server.config import ServerConfig, split_address
 from quorumlog.server.errors import Errors
 from quorumlog.server.exchange import Exchange
+from quorumlog.server.groups import GroupsService
 from quorumlog.server.log import LogService
 from quorumlog.server.loop import NodeLoop, SystemClock
 from quorumlog.server.metadata import MetadataService
 from quorumlog.server.metrics import MetricsServer, Sources
+from quorumlog.server.offsets import OffsetsService
 from quorumlog.server.peers import MAX_FRAME_BYTES, Links
 from quorumlog.storage import NodeDirectory, OsFiles, StorageError
-from quorumlog.v1 import admin_pb2, admin_pb2_grpc, log_pb2, log_pb2_grpc, metadata_pb2, metadata_pb2_grpc
+from quorumlog.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    groups_pb2,
+    groups_pb2_grpc,
+    log_pb2,
+    log_pb2_grpc,
+    metadata_pb2,
+    metadata_pb2_grpc,
+    offsets_pb2,
+    offsets_pb2_grpc,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +62,7 @@ log = structlog.get_logger("quorumlog.server")
 
 _SERVICES = tuple(
     descriptor.full_name
-    for module in (log_pb2, metadata_pb2, admin_pb2)
+    for module in (log_pb2, offsets_pb2, groups_pb2, metadata_pb2, admin_pb2)
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 )
 
@@ -126,6 +139,9 @@ class NodeProcess:
             cluster_id=config.cluster_id,
             node_id=config.node_id,
             nodes=tuple(sorted(node.node_id for node in config.nodes)),
+            coordinators=config.coordinators,
+            offsets_retention_ms=config.offsets_retention_ms,
+            tombstones_retention_ms=config.tombstones_retention_ms,
         )
         self._node = Node(node_config, directory, clock, random.Random(), self._events)
         self._node_loop = NodeLoop(self._node, clock, node_config.tick_ms, die)
@@ -178,6 +194,9 @@ class NodeProcess:
         log_service = LogService(shell)
         clients = listen.server(listen.MAX_REQUEST_BYTES)
         log_pb2_grpc.add_LogServicer_to_server(log_service, clients)
+        offsets_service = OffsetsService(shell, config.node_id)
+        offsets_pb2_grpc.add_OffsetsServicer_to_server(offsets_service, clients)
+        groups_pb2_grpc.add_GroupsServicer_to_server(GroupsService(shell), clients)
         metadata_pb2_grpc.add_MetadataServicer_to_server(MetadataService(shell, config), clients)
         admin_pb2_grpc.add_AdminServicer_to_server(AdminService(shell, config), clients)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, clients)
@@ -187,7 +206,16 @@ class NodeProcess:
         address = config.listen_address(me.metrics_address)
         listen.check_free(address, "metrics")
         host, port = split_address(address)
-        sources = Sources(self._node_loop, self._links, exchange, log_service, self._errors, self._events)
+        sources = Sources(
+            self._node_loop,
+            self._links,
+            exchange,
+            log_service,
+            offsets_service.meter,
+            self._errors,
+            self._events,
+            config.group_metrics,
+        )
         self._metrics = MetricsServer(sources, host.strip("[]"), port)
         self._servers = [peers, clients]
 

@@ -4,14 +4,14 @@ Nearly everything is read from the node when somebody asks, so the hot path pays
 counters and nothing else. A scrape runs in the HTTP server's thread, the node lives in the event loop's: the
 collector has the loop take one description and formats it in its own thread.
 
-Labels: ``topic`` and ``partition`` (the controller has topic ``""``), ``peer`` and ``lane``, ``event``, ``reason``:
-nothing that grows with traffic or clients.
+Labels: ``topic`` and ``partition`` (the controller has topic ``""``), ``peer`` and ``lane``, ``event``, ``reason``,
+``result``: nothing that grows with traffic or clients, but for the consumer groups of ``group_metrics``, which are
+bounded there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,14 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from quorumlog.replica.api import JobPriority, NodeDescription, ReplicaDescription
+from quorumlog.server.group_metrics import GroupMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from threading import Thread
     from wsgiref.simple_server import WSGIServer
 
+    from quorumlog.server.commits import CommitMeter
     from quorumlog.server.errors import Errors
     from quorumlog.server.exchange import Exchange
     from quorumlog.server.log import LogService
@@ -44,8 +46,11 @@ class Sources:
     links: Links
     exchange: Exchange
     log_service: LogService
+    commits: CommitMeter
     errors: Errors
     events: EventLog
+    group_series: bool
+    """Whether each consumer group gets series of its own."""
 
 
 class NodeCollector(Collector):
@@ -53,26 +58,24 @@ class NodeCollector(Collector):
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._groups = GroupMetrics(sources.node_loop, sources.group_series)
         self._loop = asyncio.get_running_loop()
 
     def collect(self) -> Iterable[Metric]:
         """In the HTTP server's thread."""
-        metrics: Future[list[Metric]] = Future()
+        gathering = asyncio.run_coroutine_threadsafe(self._collect(), self._loop)
+        return gathering.result(_SCRAPE_TIMEOUT_SECONDS)
 
-        def gather() -> None:
-            try:
-                metrics.set_result(list(self._gather()))
-            except Exception as error:
-                metrics.set_exception(error)
-
-        self._loop.call_soon_threadsafe(gather)
-        return metrics.result(_SCRAPE_TIMEOUT_SECONDS)
+    async def _collect(self) -> list[Metric]:
+        groups = await self._groups.collect()
+        return [*self._gather(), *groups]
 
     def _gather(self) -> Iterator[Metric]:
         description = self._sources.node_loop.describe()
         yield from _replicas(description.replicas)
         yield from self._node(description)
         yield from self._work()
+        yield from self._commits()
         yield from self._peers(description)
         yield from self._failures()
 
@@ -101,6 +104,19 @@ class NodeCollector(Collector):
         for kind in JobPriority:
             depth.add_metric([kind.name.lower()], node_loop.jobs_out(kind))
         yield depth
+
+    def _commits(self) -> Iterator[Metric]:
+        meter = self._sources.commits
+        meter.settle()
+        yield from meter.seconds.collect()
+        yield from meter.per_call.collect()
+        yield from meter.per_entry.collect()
+        results = CounterMetricFamily(
+            "quorumlog_commits", "Offset commits by what became of them", labels=["result"]
+        )
+        for result, count in meter.by_result().items():
+            results.add_metric([result], count)
+        yield results
 
     def _peers(self, description: NodeDescription) -> Iterator[Metric]:
         up = GaugeMetricFamily("quorumlog_peer_up", "The peer is connected and heard", labels=["peer"])

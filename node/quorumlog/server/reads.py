@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from quorumlog.replica.api import ReadResult
+    from quorumlog.replica.reads import Owner
     from quorumlog.server.calls import Context, Shell
 
 #: What a read returns when it does not say, and at most.
@@ -29,9 +30,9 @@ DEFAULT_HEARTBEAT_MS = 1_000
 
 
 async def read(
-    shell: Shell, topic: str, partition: int, offset: int, max_bytes: int, max_wait_ms: int
+    shell: Shell, topic: str, partition: int, offset: int, max_bytes: int, max_wait_ms: int, owner: Owner | None
 ) -> ReadResult | Failure:
-    """One fetch; a caller that goes away in the meantime leaves nothing behind."""
+    """One fetch on behalf of ``owner``; a caller that goes away in the meantime leaves nothing behind."""
     answer: asyncio.Future[ReadResult | Failure] = asyncio.get_running_loop().create_future()
 
     def done(result: ReadResult | Failure) -> None:
@@ -40,7 +41,7 @@ async def read(
 
     size = min(max_bytes or DEFAULT_READ_BYTES, MAX_READ_BYTES)
     wait_ms = min(max_wait_ms, MAX_WAIT_MS)
-    cancel = shell.node_loop.input(lambda node: node.read(topic, partition, offset, size, wait_ms, done))
+    cancel = shell.node_loop.input(lambda node: node.read(topic, partition, offset, size, wait_ms, done, owner))
     try:
         return await answer
     except asyncio.CancelledError:
@@ -52,10 +53,10 @@ async def serve_subscription(
     shell: Shell, request: pb.SubscribeRequest, context: Context
 ) -> AsyncIterator[pb.ReadResponse]:
     """The whole life of one Subscribe call."""
-    offset = request.offset
+    offset, owner = request.offset, owner_of(request)
     wait_ms = 0 if request.stop_at_end else request.heartbeat_ms or DEFAULT_HEARTBEAT_MS
     while True:
-        result = await read(shell, request.topic, request.partition, offset, request.max_bytes, wait_ms)
+        result = await read(shell, request.topic, request.partition, offset, request.max_bytes, wait_ms, owner)
         if isinstance(result, Failure):
             await shell.errors.abort(context, result)
         if result.batches:
@@ -65,6 +66,18 @@ async def serve_subscription(
             return
 
 
+def owner_of(request: pb.ReadRequest | pb.SubscribeRequest) -> Owner | None:
+    """On whose behalf to read."""
+    if not request.HasField("owner"):
+        return None
+    return request.owner.group, request.owner.epoch
+
+
 def read_response(result: ReadResult) -> pb.ReadResponse:
     """The batches as they are stored, and where the log stood."""
-    return pb.ReadResponse(batches=result.batches, start_offset=result.start_offset, end_offset=result.end_offset)
+    return pb.ReadResponse(
+        batches=result.batches,
+        start_offset=result.start_offset,
+        end_offset=result.end_offset,
+        terms=result.terms,
+    )

@@ -8,7 +8,8 @@ Per (group, partition) it is one linearizable register in the partition's own re
 records; its version is the Raft index of the entry that set it, and grows with every change.
 
 Calls that change something go to the partition's leader; the others are answered by any node that holds the
-partition. A call with many items answers item by item, in their order: one refused item refuses no other.
+partition. A call with many items answers item by item, in their order: one refused item refuses no other. There may
+be 10,000 at most.
 """
 
 from collections import abc as _abc
