@@ -148,8 +148,9 @@ class Admin:
         self._network.router.forget_topic(name)
 
     async def list_topics(self) -> list[Topic]:
-        """All topics, by name."""
-        return sorted((await self.metadata()).topics, key=lambda topic: topic.name)
+        """All topics but the internal ones (``__…``), by name."""
+        users = [topic for topic in (await self.metadata()).topics if not topic.name.startswith("__")]
+        return sorted(users, key=lambda topic: topic.name)
 
     async def describe_topic(self, name: str) -> Topic:
         """One topic. Raises UnknownTopic."""

@@ -11,15 +11,19 @@ import grpc
 from grpc import aio
 
 from quorumlog.v1.admin_pb2_grpc import AdminStub
+from quorumlog.v1.groups_pb2_grpc import GroupsStub
 from quorumlog.v1.log_pb2_grpc import LogStub
 from quorumlog.v1.metadata_pb2_grpc import MetadataStub
+from quorumlog.v1.offsets_pb2_grpc import OffsetsStub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from quorumlog.v1.admin_pb2_grpc import AdminAsyncStub
+    from quorumlog.v1.groups_pb2_grpc import GroupsAsyncStub
     from quorumlog.v1.log_pb2_grpc import LogAsyncStub
     from quorumlog.v1.metadata_pb2_grpc import MetadataAsyncStub
+    from quorumlog.v1.offsets_pb2_grpc import OffsetsAsyncStub
 
 #: A node that restarts is found again within about a fifth of a second; gRPC's own defaults wait up to two minutes.
 #: The pool is the channel's own, so that two clients of one process share no connection and no fate.
@@ -45,6 +49,8 @@ class NodeChannel:
         self.log: LogAsyncStub = LogStub(self._channel)
         self.metadata: MetadataAsyncStub = MetadataStub(self._channel)
         self.admin: AdminAsyncStub = AdminStub(self._channel)
+        self.offsets: OffsetsAsyncStub = OffsetsStub(self._channel)
+        self.groups: GroupsAsyncStub = GroupsStub(self._channel)
         self._on_change = on_change
         self._settled = asyncio.Event()
         self._up = False

@@ -69,6 +69,7 @@ class Reason(IntEnum):
     RETENTION_GAP = 1004
     HOLE_IN_LOG = 1005
     DAMAGED_ON_THE_WAY = 1006
+    POSITION_MOVED = 1007
 
 
 class QuorumlogError(Exception):
@@ -234,6 +235,127 @@ class DamagedOnTheWay(NotDone):
     reason = Reason.DAMAGED_ON_THE_WAY
 
 
+class PositionMoved(NotDone):
+    """Somebody reset the group's offset while it was being consumed: reading on continues at ``to_offset``."""
+
+    reason = Reason.POSITION_MOVED
+
+    def __init__(self, topic: str, partition: int, from_offset: int, to_offset: int, explanation: str) -> None:
+        super().__init__(
+            f"{topic}/{partition} was read up to {from_offset} and goes on at {to_offset}: {explanation}"
+        )
+        self.topic = topic
+        self.partition = partition
+        self.from_offset = from_offset
+        self.to_offset = to_offset
+
+
+class Owned(NotDone):
+    """An exclusive owner holds (group, partition), and its lease has not run out; ``fields`` says who."""
+
+    reason = Reason.OWNED
+
+
+class StaleGeneration(NotDone):
+    """The group has moved on to a later generation than the one in which the partition was given."""
+
+    reason = Reason.STALE_GENERATION
+
+
+class OffsetBeyondEnd(NotDone):
+    """The offset to commit lies beyond the committed end of the log."""
+
+    reason = Reason.OFFSET_BEYOND_END
+
+
+class FingerprintMismatch(NotDone):
+    """The record that was processed is not the one that is in the log."""
+
+    reason = Reason.FINGERPRINT_MISMATCH
+
+
+class GroupActive(NotDone):
+    """The group is in use: it has an owner or members, and the call was not forced."""
+
+    reason = Reason.GROUP_ACTIVE
+
+
+class UnknownGroup(NotDone):
+    """No such group, or it has nothing in this partition."""
+
+    reason = Reason.UNKNOWN_GROUP
+
+
+class UnknownMember(NotDone):
+    """The group has no such member (any more)."""
+
+    reason = Reason.UNKNOWN_MEMBER
+
+
+class UnknownReceipt(NotDone):
+    """What became of the commit is not known any more: it lies before what is remembered."""
+
+    reason = Reason.UNKNOWN_RECEIPT
+
+
+class InvalidGroup(NotDone):
+    """A group id, a member id or a strategy is not allowed; ``fields`` says which."""
+
+    reason = Reason.INVALID_GROUP
+
+
+class MetadataTooLarge(NotDone):
+    """A commit's metadata is larger than 4 KiB."""
+
+    reason = Reason.METADATA_TOO_LARGE
+
+
+class OffsetsExpired(NotDone):
+    """The group's offset expired; its tombstone still has it, and a reset can restore it."""
+
+    reason = Reason.OFFSETS_EXPIRED
+
+
+class GroupFull(NotDone):
+    """The group has as many members as it may have, or the partition as many groups."""
+
+    reason = Reason.GROUP_FULL
+
+
+# What a node refuses when it applies the operation: of an operation that was sent twice, the second sending may be
+# refused because of the first. So these may go with either outcome.
+
+
+class Fenced(QuorumlogError):
+    """Somebody else has acquired (group, partition) since."""
+
+    reason = Reason.FENCED
+
+
+class NotOwner(QuorumlogError):
+    """Nobody, or not this caller, owns (group, partition): a commit needs an Acquire before it."""
+
+    reason = Reason.NOT_OWNER
+
+
+class OffsetRegressed(QuorumlogError):
+    """The offset to commit lies below the stored one; going back is a reset."""
+
+    reason = Reason.OFFSET_REGRESSED
+
+
+class CommitSettled(QuorumlogError):
+    """The commit's fate was asked for before it arrived, and settled as "never happened"."""
+
+    reason = Reason.COMMIT_SETTLED
+
+
+class VersionMismatch(QuorumlogError):
+    """The stored offset's version is not the one expected; ``fields`` carries both."""
+
+    reason = Reason.VERSION_MISMATCH
+
+
 class NotLeader(QuorumlogError):
     """The node asked does not lead the partition (any more)."""
 
@@ -291,6 +413,18 @@ _DEFINITE: tuple[type[NotDone], ...] = (
     Overloaded,
     DiskFull,
     InvalidRequest,
+    Owned,
+    StaleGeneration,
+    OffsetBeyondEnd,
+    FingerprintMismatch,
+    GroupActive,
+    UnknownGroup,
+    UnknownMember,
+    UnknownReceipt,
+    InvalidGroup,
+    MetadataTooLarge,
+    OffsetsExpired,
+    GroupFull,
 )
 _EITHER: tuple[type[QuorumlogError], ...] = (
     NotLeader,
@@ -300,6 +434,11 @@ _EITHER: tuple[type[QuorumlogError], ...] = (
     DeadlineExceeded,
     InternalError,
     Unreachable,
+    Fenced,
+    NotOwner,
+    OffsetRegressed,
+    CommitSettled,
+    VersionMismatch,
 )
 
 

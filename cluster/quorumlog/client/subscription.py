@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from grpc import aio
@@ -27,6 +28,7 @@ from quorumlog.client.errors import (
 from quorumlog.client.network import now_ms
 from quorumlog.client.offsets import find_offset
 from quorumlog.client.policy.backoff import LOOKUP, RESEND
+from quorumlog.client.policy.progress import BatchRange
 from quorumlog.client.start import Earliest
 from quorumlog.client.status import from_rpc
 from quorumlog.v1 import log_pb2
@@ -65,8 +67,9 @@ _RETRIED = frozenset(
 class Subscription:
     """The read of one partition, from ``offset`` on, to ``stop`` (exclusive) if that is given.
 
-    ``position`` is the offset of the next record to be handed out. ``on_change`` is called when ``waiting`` becomes
-    true or the read ends.
+    ``owner``: the consumer group and owner epoch on whose behalf is read; such a read ends with FENCED once
+    somebody else has acquired the partition. ``position`` is the offset of the next record to be handed out.
+    ``on_change`` is called when ``waiting`` becomes true or the read ends.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Subscription:
         prefetch_bytes: int,
         timeout_ms: float,
         on_change: Callable[[Subscription], None],
+        owner: tuple[str, int] | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -90,8 +94,11 @@ class Subscription:
         self._prefetch_bytes = prefetch_bytes
         self._timeout_ms = timeout_ms
         self._on_change = on_change
+        self._owner = None if owner is None else log_pb2.Owner(group=owner[0], epoch=owner[1])
         self._arrived = offset
         self._batches: deque[bytes] = deque()
+        #: The term of each of them.
+        self._terms: deque[int] = deque()
         self._bytes = 0
         self._room = asyncio.Event()
         self._error: QuorumlogError | None = None
@@ -117,6 +124,10 @@ class Subscription:
         Raises what ended the read, once everything that came before has been handed out; reading goes on
         afterwards, if it is asked to: behind the gap after a RetentionGap, else at ``position``.
         """
+        return self.take_ranges()[0]
+
+    def take_ranges(self) -> tuple[list[Record], list[BatchRange]]:
+        """The same, and the batches that the records are from."""
         if not self._batches:
             error, self._error = self._error, None
             if isinstance(error, RetentionGap):
@@ -124,14 +135,19 @@ class Subscription:
             self.resume()
             if error is not None:
                 raise error
-            return []
+            return [], []
         records: list[Record] = []
+        ranges: list[BatchRange] = []
         try:
             while self._batches and len(records) < _RECORDS_AT_ONCE:
                 data = self._batches[0]
                 decoded = decode_batch(data, self.partition)
                 self._batches.popleft()
                 self._bytes -= len(data)
+                header = parse_header(data)
+                ranges.append(
+                    BatchRange(header.base_offset, header.end_offset, self._terms.popleft(), header.crc32c)
+                )
                 records += self._wanted(decoded)
                 self.position = records[-1].offset + 1
         except BatchError as error:
@@ -141,7 +157,7 @@ class Subscription:
                 raise DamagedOnTheWay(f"{where}: {error}") from error
         if self._bytes < self._prefetch_bytes:
             self._room.set()
-        return records
+        return records, ranges
 
     def _wanted(self, decoded: list[Record]) -> list[Record]:
         first, last = decoded[0].offset, decoded[-1].offset
@@ -153,6 +169,7 @@ class Subscription:
     def _start_over(self) -> None:
         """Fetch again what has not been handed out."""
         self._batches.clear()
+        self._terms.clear()
         self._bytes = 0
         self._arrived = self.position
         if self._task is not None:
@@ -223,6 +240,7 @@ class Subscription:
             max_bytes=min(_MESSAGE_BYTES, self._prefetch_bytes),
             stop_at_end=self._stop is not None,
             heartbeat_ms=_HEARTBEAT_MS,
+            owner=self._owner,
         )
         call = channel.log.Subscribe(request)
         try:
@@ -242,7 +260,7 @@ class Subscription:
                 self._progress_ms = now_ms()
                 self.end_offset = max(self.end_offset, response.end_offset)
                 if response.batches:
-                    self._arrive(response.batches)
+                    self._arrive(response.batches, response.terms)
         except aio.AioRpcError as error:
             channel.look()
             told = from_rpc(error, channel.address, never_left=True)
@@ -261,11 +279,12 @@ class Subscription:
                 raise make_error(Reason.NO_QUORUM, f"{where} has no leader that answers", not_done=True)
         return self._network.channel(address)
 
-    def _arrive(self, batches: Iterable[bytes]) -> None:
+    def _arrive(self, batches: Iterable[bytes], terms: Iterable[int]) -> None:
         arrived = self._arrived
         empty = not self._batches
         try:
-            for data in batches:
+            # A node that tells no terms: 0, which is nobody's term and makes no fingerprint.
+            for data, term in zip(batches, chain(terms, repeat(0)), strict=False):
                 if self._stop is not None and arrived >= self._stop:
                     break
                 header = parse_header(data)
@@ -279,6 +298,7 @@ class Subscription:
                         fields={"expected": str(arrived), "received": str(header.base_offset)},
                     )
                 self._batches.append(data)
+                self._terms.append(term)
                 self._bytes += len(data)
                 arrived = header.end_offset
         except struct.error as error:

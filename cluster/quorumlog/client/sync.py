@@ -2,24 +2,26 @@
 
 Thin on purpose: decisions, retries and batching are the asynchronous objects'. What crosses the threads crosses
 in bulk where it must be fast: records to send wait in a box that the loop empties at once, and a reader hands
-batches over. Objects may be used from several threads; a Reader by one at a time.
+batches over. Objects may be used from several threads; a Reader or a Consumer by one at a time.
 """
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
-from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, Self, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 from quorumlog.client import admin as aio_admin
 from quorumlog.client import producer as aio_producer
 from quorumlog.client import reader as aio_reader
 from quorumlog.client.errors import BufferFull, Closed, QuorumlogError, TopicNotReady
+from quorumlog.client.loop_thread import LoopThread
+from quorumlog.client.sync_consumer import Consumer
+from quorumlog.client.sync_groups import GroupAdmin, OffsetAdmin
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator, Sequence
+    import asyncio
+    from collections.abc import Iterable, Iterator, Sequence
     from types import TracebackType
 
     from quorumlog.client.delivery import Delivery as AioDelivery
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from quorumlog.client.types import Cluster, NodeDescription, Offsets, Topic
     from quorumlog.wire.record import Record
 
-Result = TypeVar("Result")
+__all__ = ["Admin", "Consumer", "Delivery", "GroupAdmin", "OffsetAdmin", "Producer", "Reader"]
 
 #: Records that may wait for the loop to take them in; a sender beyond that waits.
 _BOX_RECORDS = 10_000
@@ -67,35 +69,6 @@ class TopicSettings(TypedDict, total=False):
     max_batch_bytes: int
 
 
-class _LoopThread:
-    """An event loop in a daemon thread; a coroutine given to it is waited for."""
-
-    def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, name=name, daemon=True)
-        self._thread.start()
-
-    def run(self, coroutine: Coroutine[Any, Any, Result], timeout_ms: float | None = None) -> Result:
-        if self.loop.is_closed():
-            coroutine.close()
-            raise Closed("this client is closed")
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        try:
-            return future.result(None if timeout_ms is None else timeout_ms / 1000)
-        except CancelledError:
-            raise Closed("this client was closed meanwhile") from None
-        except BaseException:
-            future.cancel()
-            raise
-
-    def stop(self) -> None:
-        if self.loop.is_closed():
-            return
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
-
-
 class Delivery:
     """The promise for one record: ``result()`` waits for it."""
 
@@ -130,7 +103,7 @@ class Producer:
 
     def __init__(self, servers: str | Sequence[str], **settings: Unpack[ProducerSettings]) -> None:
         self._producer = aio_producer.Producer(servers, **settings)
-        self._thread = _LoopThread("quorumlog producer")
+        self._thread = LoopThread("quorumlog producer")
         self._box: deque[Delivery] = deque()
         self._room = threading.Condition()
         self._emptying: asyncio.Task[None] | None = None
@@ -239,7 +212,7 @@ class Reader:
 
     def __init__(self, servers: str | Sequence[str], topic: str, **settings: Unpack[ReaderSettings]) -> None:
         self._reader = aio_reader.Reader(servers, topic, **settings)
-        self._thread = _LoopThread("quorumlog reader")
+        self._thread = LoopThread("quorumlog reader")
         self._current: Iterator[Record] = iter(())
 
     def __enter__(self) -> Self:
@@ -288,7 +261,7 @@ class Admin:
 
     def __init__(self, servers: str | Sequence[str], *, timeout_ms: float = 10_000.0) -> None:
         self._admin = aio_admin.Admin(servers, timeout_ms=timeout_ms)
-        self._thread = _LoopThread("quorumlog admin")
+        self._thread = LoopThread("quorumlog admin")
 
     def __enter__(self) -> Self:
         return self
