@@ -14,6 +14,14 @@ QUICK = [
     "vote not persisted",
     "vote twice in a term",
     "fsync left out",
+    "owner epoch unchecked",
+    "commit applied in arrival order",
+    "offset map missing from a checkpoint",
+    "none during recovery",
+    "commit acknowledged before Raft commit",
+    "stale-leader fetch",
+    "one partition to two members",
+    "auto-commit before processing",
 ]
 SEEDS = 40
 

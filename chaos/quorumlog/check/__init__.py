@@ -3,9 +3,9 @@
 Nothing here imports anything of quorumlog: what is judged and what judges share no code, hence no bug.
 """
 
-from quorumlog.check.history import Event, EventType, MalformedHistory, Operation, Recorder, operations
+from quorumlog.check.anomaly import Anomaly, AnomalyKind
+from quorumlog.check.history import Event, EventType, MalformedHistory, Operation, Recorder, Value, operations
 from quorumlog.check.raft import RaftChecker, RaftProperty, RaftViolation
-from quorumlog.check.records import Anomaly, AnomalyKind
 from quorumlog.check.verdict import Expectations, Report, Verdict, judge
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "RaftViolation",
     "Recorder",
     "Report",
+    "Value",
     "Verdict",
     "judge",
     "operations",

@@ -21,6 +21,37 @@ operation       invoke                         ok
 ``fault``       what is about to be done       what it was seen to do, ``{"effect": n}``
 =============== ============================== =============================================================
 
+Those of offsets, whose key is ``group@partition``; ``stored`` is ``[offset, version, token]`` or null, with the
+commit's token, or "" if a reset or the first Acquire set it:
+
+=============== ============================================= ==============================================
+operation       invoke                                        ok
+=============== ============================================= ==============================================
+``acquire``     ``{"start": [rule, value], "force"}``         ``{"epoch", "offset", "reason", "stored",
+                                                              "log_start", "log_end", "released"}``
+``release``     ``{"epoch"}``                                 nothing
+``commit``      ``{"offset", "epoch", "token", "below"}``     ``{"version"}``
+``fetch``       nothing; or a version that will do            ``{"stored", "epoch"}``
+``final_fetch`` nothing; by a fresh client after everything   the same
+``reset``       ``{"offset"}``                                ``{"version"}``
+``resolve``     ``{"token"}``                                 ``{"fate", "version"}``
+=============== ============================================= ==============================================
+
+Those of the members of groups; all but the first have the key ``group@partition``:
+
+============= ============================================ ==================================================
+operation     invoke                                       ok
+============= ============================================ ==================================================
+``assigned``  ``{"member", "generation", "partitions"}``   nothing: it was told so; the key is the group
+``own``       ``{"member", "generation"}``                 nothing: it stopped processing
+``give_back`` ``{"member"}``                               nothing: its coordinator took it and knew it
+``process``   ``{"epoch", "first", "last"}``               nothing: the application finished them
+``gap``       ``{"from", "to"}``                           nothing: it was told that they are gone
+============= ============================================ ==================================================
+
+``healed`` and ``members_stop`` mark the moments at which all faults had ended, and at which members were told to
+go.
+
 Prior art: Jepsen's ``jepsen.history``; Porcupine's events; the format of CHAOS.md §1.
 """
 

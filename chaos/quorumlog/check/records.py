@@ -11,40 +11,15 @@ then vanished is lost too; and an acknowledgement is a claim like a read, so tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
 from typing import TYPE_CHECKING
 
+from quorumlog.check.anomaly import Anomaly, AnomalyKind
 from quorumlog.check.history import EventType, Operation, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from quorumlog.check.evidence import Claim, Evidence, Read
-
-
-class AnomalyKind(Enum):
-    INCONSISTENT_OFFSET = "inconsistent offset"
-    DUPLICATE = "duplicate"
-    ABORTED_READ = "aborted read"
-    PHANTOM = "phantom"
-    LOST_WRITE = "lost write"
-    UNSEEN = "unseen"
-    SKIP = "skip"
-    NON_MONOTONIC_READ = "non-monotonic read"
-    NON_MONOTONIC_SEND = "non-monotonic send"
-    REAL_TIME_INVERSION = "real-time inversion"
-    STALE_TAIL = "stale tail"
-
-
-@dataclass(frozen=True, slots=True)
-class Anomaly:
-    """One thing that must not be. ``witness`` are the operations that show it, in order of invocation."""
-
-    kind: AnomalyKind
-    key: str
-    message: str
-    witness: tuple[Operation, ...]
 
 
 def inconsistent_offset(evidence: Evidence) -> Iterator[Anomaly]:
@@ -197,8 +172,7 @@ NEED_FINAL_READS = frozenset({AnomalyKind.LOST_WRITE, AnomalyKind.UNSEEN})
 
 
 def _anomaly(kind: AnomalyKind, evidence: Evidence, message: str, *witness: Operation) -> Anomaly:
-    ordered = tuple(sorted(witness, key=lambda operation: operation.invoked.index))
-    return Anomaly(kind, evidence.key, message, ordered)
+    return Anomaly.of(kind, evidence.key, message, *witness)
 
 
 def _highest_read(evidence: Evidence) -> int:

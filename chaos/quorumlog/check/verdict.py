@@ -12,12 +12,26 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from quorumlog.check.anomaly import Anomaly, AnomalyKind
 from quorumlog.check.evidence import Evidence, gather
+from quorumlog.check.groups import (
+    GROUP_FINDERS,
+    GroupEvidence,
+    bad_start,
+    double_assignment,
+    gather_groups,
+    orphan,
+    successor_mismatch,
+    told_by_group,
+)
 from quorumlog.check.history import Event, EventType, Operation, operations
-from quorumlog.check.records import FINDERS, NEED_FINAL_READS, Anomaly, AnomalyKind
+from quorumlog.check.linearizable import is_searchable, linearizable, steps
+from quorumlog.check.offset_evidence import OffsetEvidence, gather_offsets
+from quorumlog.check.offsets import OFFSET_FINDERS
+from quorumlog.check.records import FINDERS, NEED_FINAL_READS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 class Verdict(Enum):
@@ -32,13 +46,17 @@ class Expectations:
 
     ``ok`` are the least numbers of successful operations by name, over all partitions. ``effects`` are names of
     faults of which at least one must have had an observable effect. ``retention`` names the partitions that may
-    drop their oldest records.
+    drop their oldest records. With ``orphan_ms``, no partition of a group may be without an owner for longer after
+    the last ``healed`` of the history. Registers with at most ``search_steps`` operations are searched for a
+    linearization as well.
     """
 
     ok: dict[str, int] = field(default_factory=dict)
     effects: tuple[str, ...] = ()
     final_reads: bool = True
     retention: frozenset[str] = frozenset()
+    orphan_ms: int = 0
+    search_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +78,13 @@ class Report:
 
 
 def judge(events: Sequence[Event], expectations: Expectations | None = None) -> Report:
-    """Looks for every record anomaly in every partition. Raises MalformedHistory."""
+    """Looks for every anomaly of records in every partition; and for those of offsets and groups, where the history
+    has any. Raises MalformedHistory."""
     expectations = expectations or Expectations()
     history = operations(events)
     partitions = gather(history, expectations.retention)
+    registers = gather_offsets(history)
+    groups = gather_groups(history, registers)
     anomalies: list[Anomaly] = []
     verdicts: dict[AnomalyKind, Verdict] = {}
     for kind, find in FINDERS.items():
@@ -71,7 +92,51 @@ def judge(events: Sequence[Event], expectations: Expectations | None = None) -> 
         anomalies += found
         answerable = kind not in NEED_FINAL_READS or all(map(_completely_read, partitions.values()))
         verdicts[kind] = Verdict.FALSE if found else Verdict.TRUE if answerable else Verdict.UNKNOWN
+    if registers:
+        anomalies += _of_offsets(registers, partitions)
+        anomalies += _not_linearizable(registers, expectations.search_steps)
+        complete = all(evidence.finals for evidence in registers.values())
+        verdicts |= dict.fromkeys(OFFSET_FINDERS, Verdict.TRUE)
+        verdicts[AnomalyKind.LOST_COMMIT] = Verdict.TRUE if complete else Verdict.UNKNOWN
+    if groups:
+        anomalies += _of_groups(history, groups, expectations)
+        verdicts |= dict.fromkeys(GROUP_FINDERS, Verdict.TRUE)
+    verdicts |= {anomaly.kind: Verdict.FALSE for anomaly in anomalies}
     return Report(verdicts, tuple(anomalies), tuple(_shortfalls(history, partitions, expectations)))
+
+
+def _of_offsets(registers: dict[str, OffsetEvidence], partitions: dict[str, Evidence]) -> Iterator[Anomaly]:
+    for evidence in registers.values():
+        records = partitions.get(evidence.partition)
+        for find in OFFSET_FINDERS.values():
+            yield from find(evidence, records)
+        yield from bad_start(evidence)
+        yield from successor_mismatch(evidence)
+
+
+def _not_linearizable(registers: dict[str, OffsetEvidence], search_steps: int) -> Iterator[Anomaly]:
+    """The second opinion; where it does not know, nothing is added to what the finders say."""
+    for evidence in registers.values():
+        if not search_steps or not is_searchable(evidence):
+            continue
+        found = steps(evidence)
+        if len(found) <= search_steps and linearizable(found) is False:
+            message = f"no order of its {len(found)} operations explains their answers"
+            yield Anomaly.of(AnomalyKind.NOT_LINEARIZABLE, evidence.key, message)
+
+
+def _of_groups(
+    history: Sequence[Operation], groups: dict[str, GroupEvidence], expectations: Expectations
+) -> Iterator[Anomaly]:
+    for group, told in told_by_group(history).items():
+        yield from double_assignment(group, told)
+    healed = [operation.invoked.time_ns for operation in history if operation.invoked.operation == "healed"]
+    ended = [operation.invoked.time_ns for operation in history if operation.invoked.operation == "members_stop"]
+    for evidence in groups.values():
+        for find in GROUP_FINDERS.values():
+            yield from find(evidence)
+        if expectations.orphan_ms and healed and ended:
+            yield from orphan(evidence, healed[-1], ended[-1], expectations.orphan_ms * 1_000_000)
 
 
 def _completely_read(evidence: Evidence) -> bool:

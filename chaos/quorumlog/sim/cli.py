@@ -28,10 +28,16 @@ from rich.table import Table
 from quorumlog.check.history import write_history
 from quorumlog.sim.explore import explore, failure_report, totals
 from quorumlog.sim.mutants import MUTANTS, Hunt, hunt
-from quorumlog.sim.options import draw
+from quorumlog.sim.options import Workload, draw
 from quorumlog.sim.run import Result, Run
 
 FOUND_SOMETHING = 4
+
+#: What clients do, as the totals name it.
+_OPERATIONS = (
+    *("send ", "read ", "final_", "end ", "acquire ", "release ", "commit ", "fetch ", "reset ", "resolve "),
+    *("assigned ", "own ", "give_back ", "process ", "gap "),
+)
 
 app = typer.Typer(
     name="sim",
@@ -63,6 +69,7 @@ def _seeds(text: str) -> range:
 def run(
     seeds: Annotated[str, typer.Option(help="Seeds to run, A:B for A to B-1.")] = "0:100",
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = os.cpu_count() or 1,
+    workload: Annotated[Workload, typer.Option(help="What clients do.")] = Workload.LOG,
     output: Annotated[Format, typer.Option("--format", help="How to print the outcome.")] = Format.text,
     keep_going: Annotated[bool, typer.Option(help="Go on after a violation.")] = False,
 ) -> None:
@@ -81,7 +88,7 @@ def run(
     )
     with Progress(*columns, console=_errors, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=len(wanted), rate="")
-        for result in explore(wanted, jobs):
+        for result in explore(wanted, jobs, workload):
             results.append(result)
             rate = f"{len(results) / (time.monotonic() - began):.1f} seeds/s"
             progress.update(task, advance=1, rate=rate)
@@ -131,7 +138,7 @@ def _print_outcome(outcome: dict[str, object]) -> None:
     summed = outcome["totals"]
     assert isinstance(summed, dict)
     for title, prefix in (
-        ("operations", ("send", "read", "final", "end")),
+        ("operations", _OPERATIONS),
         ("faults", ("fault ",)),
         ("events", ("event ",)),
     ):
@@ -163,13 +170,14 @@ def _print_outcome(outcome: dict[str, object]) -> None:
 @app.command()
 def replay(
     seed: Annotated[int, typer.Argument(help="The seed to run again.")],
+    workload: Annotated[Workload, typer.Option(help="What clients do.")] = Workload.LOG,
     trace: Annotated[bool, typer.Option("--trace", help="Print every event.")] = False,
     history: Annotated[
         Path | None, typer.Option(help="Write the clients' history to this file, as JSON lines.")
     ] = None,
 ) -> None:
     """Run one seed twice, check that both runs are the same to the last event, and report what it violates."""
-    first, again = Run(draw(seed)), Run(draw(seed))
+    first, again = Run(draw(seed, workload)), Run(draw(seed, workload))
     result, repeated = first.result(), again.result()
     if trace:
         print("\n".join(first.trace_lines()))

@@ -6,11 +6,14 @@ stand in ``producers`` and ``readers``.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from quorumlog.client.errors import Reason as ClientReason
+from quorumlog.client.errors import make_error
 from quorumlog.client.policy.backoff import LOOKUP
 from quorumlog.client.policy.routing import ClusterView, PartitionView, Router, TopicView
-from quorumlog.replica import Metadata
+from quorumlog.replica import Metadata, Outcome
 from quorumlog.sim.calls import Lost
 from quorumlog.sim.world import MS
 
@@ -19,9 +22,13 @@ if TYPE_CHECKING:
     from random import Random
 
     from quorumlog.check import Recorder
+    from quorumlog.client.errors import QuorumlogError
+    from quorumlog.replica import Failure
     from quorumlog.sim.calls import Calls
     from quorumlog.sim.world import World
 
+#: Nodes asked for metadata at the same time, as the real client does.
+_ASK_AT_ONCE = 2
 #: How long a call other than an append may take.
 CALL_TIMEOUT_MS = 1500
 
@@ -32,6 +39,21 @@ def address_of(node: int) -> str:
 
 def node_at(address: str) -> int:
     return int(address.removeprefix("node-"))
+
+
+def client_error(result: Failure | Lost) -> QuorumlogError:
+    """What the client library would make of it."""
+    if isinstance(result, Lost):
+        return make_error(ClientReason.UNREACHABLE, "the connection broke", not_done=not result.sent)
+    return make_error(
+        result.reason,
+        result.message,
+        not_done=result.outcome is Outcome.NOT_DONE,
+        fields=result.fields,
+        leader=address_of(result.leader_node) if result.leader_node else "",
+        leader_node_id=result.leader_node,
+        retry_after_ms=result.retry_after_ms,
+    )
 
 
 def partition_key(topic: str, partition: int) -> str:
@@ -82,6 +104,7 @@ class Shared:
         self.random = world.random("clients")
         self._clients = 0
         self._processes = 0
+        self._tokens = 0
 
     def new_client(self) -> int:
         self._clients += 1
@@ -91,6 +114,11 @@ class Shared:
         """A process id for the history; one whose operation ended unknown is never used again."""
         self._processes += 1
         return self._processes
+
+    def new_token(self) -> int:
+        """What no other commit has."""
+        self._tokens += 1
+        return self._tokens
 
     @property
     def now_ms(self) -> float:
@@ -128,10 +156,13 @@ class Locator:
 
     def _ask(self) -> None:
         topics, self._wanted = list(self._wanted), {}
-        address = self.router.whom_to_ask()[0]
+        addresses = self.router.whom_to_ask()[:_ASK_AT_ONCE]
+        unanswered = len(addresses)
+        over = False
 
-        def answered(result: object) -> None:
-            self._asking = False
+        def answered(address: str, result: object) -> None:
+            nonlocal unanswered, over
+            unanswered -= 1
             if isinstance(result, Metadata):
                 self.router.learn(self._view(result))
                 self.router.node_up(address)
@@ -140,16 +171,21 @@ class Locator:
             known = [topic for topic in topics if self.router.topic(topic) is not None]
             if len(known) == len(topics):
                 self._failures = min(self._failures, 3)
+            # The first answer will do: the other may be a hung node's, which never comes.
+            if not over and (isinstance(result, Metadata) or not unanswered):
+                over = True
+                self._asking = False
             for tell in self._on_news:
                 tell()
 
-        self._shared.calls.call(
-            self._client,
-            node_at(address),
-            lambda node, done: node.metadata(topics, done),
-            answered,
-            CALL_TIMEOUT_MS,
-        )
+        for address in addresses:
+            self._shared.calls.call(
+                self._client,
+                node_at(address),
+                lambda node, done: node.metadata(topics, done),
+                partial(answered, address),
+                CALL_TIMEOUT_MS,
+            )
 
     def _view(self, metadata: Metadata) -> ClusterView:
         return ClusterView(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from quorumlog.check import Recorder
 from quorumlog.machine import TopicConfig
+from quorumlog.machine.topics import FIRST_TOPIC_GROUP_ID
 from quorumlog.replica import Failure, NodeConfig, PartitionDescription, TopicCreated
 from quorumlog.replica.ids import CONTROLLER_GROUP, node_of
 from quorumlog.sim.calls import Calls, Lost
@@ -14,6 +15,7 @@ from quorumlog.sim.clients import Shared, Values
 from quorumlog.sim.disk import SimulatedDisk
 from quorumlog.sim.host import Host
 from quorumlog.sim.network import Network
+from quorumlog.sim.options import Workload
 from quorumlog.sim.taps import Taps
 from quorumlog.sim.world import MS, World
 
@@ -33,7 +35,7 @@ class Cluster:
         self.world = World(options.seed)
         self.nodes = tuple(range(1, options.nodes + 1))
         self.network = Network(self.world, self.nodes)
-        self.taps = Taps(self.world)
+        self.taps = Taps(self.world, with_offsets=options.workload is not Workload.LOG)
         drift = self.world.random("drift")
         self.hosts = {
             node: Host(
@@ -46,6 +48,7 @@ class Cluster:
                     self.nodes,
                     tick_ms=options.tick_ms,
                     tail_cache_bytes=options.tail_cache_bytes,
+                    coordinators=options.coordinators,
                 ),
                 1.0 + drift.uniform(-options.drift, options.drift),
                 SimulatedDisk(self.world.random(f"disk {node}")),
@@ -105,6 +108,12 @@ class Cluster:
                     group, tuple(sorted(node_of(voter) for voter in replica.raft.configuration.voters))
                 )
         return dict(sorted(found.items()))
+
+    def coordinators(self) -> list[tuple[int, ...]]:
+        """The voters' nodes of every coordinator that any living node runs."""
+        return [
+            voters for group, voters in self.groups().items() if CONTROLLER_GROUP < group < FIRST_TOPIC_GROUP_ID
+        ]
 
     def partitions(self) -> list[tuple[str, PartitionDescription]]:
         """Every partition known to exist, in one order."""

@@ -9,32 +9,34 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from quorumlog.sim.options import Workload
 from quorumlog.sim.run import Result, run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-def explore(seeds: Iterable[int], jobs: int) -> Iterator[Result]:
+def explore(seeds: Iterable[int], jobs: int, workload: Workload = Workload.LOG) -> Iterator[Result]:
     """The results, in order. ``jobs`` processes; 1 runs in this one. Raises BrokenProcessPool when a process
     dies."""
     if jobs <= 1:
-        yield from map(run_seed, seeds)
+        yield from map(partial(run_seed, workload=workload), seeds)
         return
     # Not fork: a child must not inherit what the parent happened to hold.
     executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
-        yield from executor.map(run_seed, seeds, chunksize=4)
+        yield from executor.map(partial(run_seed, workload=workload), seeds, chunksize=4)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def replay_command(seed: int) -> str:
+def replay_command(seed: int, workload: Workload = Workload.LOG) -> str:
     """The one command that shows this seed again."""
-    return f"quorumlog sim replay {seed}"
+    return f"quorumlog sim replay {seed}" + (f" --workload {workload}" if workload is not Workload.LOG else "")
 
 
 def commit() -> str:
@@ -58,7 +60,7 @@ def failure_report(result: Result) -> str:
     options = ", ".join(f"{name}={value!r}" for name, value in result.options.to_json().items() if name != "seed")
     lines = [
         f"seed {result.seed} violates: {', '.join(sorted({violation.name for violation in result.violations}))}",
-        f"  replay:  {replay_command(result.seed)}",
+        f"  replay:  {replay_command(result.seed, result.options.workload)}",
         f"  commit:  {commit() or 'not in a repository'}",
         f"  options: {options}",
     ]

@@ -1,5 +1,9 @@
 """What a seed decides before its world begins: the cluster, the load, and which faults may happen how often.
 
+A seed is drawn for a *workload*: ``log`` has producers and readers alone; ``offsets`` adds users of single
+registers, who keep no rule; ``groups`` adds groups of consumers, who keep them all; ``consumers`` is one of the two
+or both, as the seed decides. A seed has the same cluster and the same faults in each.
+
 Swarm testing (Groce et al., 2012): a run with a few kinds of faults reaches states that a run with all of them at
 once never sees, because one kind drowns the others. So each seed draws its own subset and rates; a quarter of the
 seeds has no fault at all, since a bug that needs none is found nowhere else as easily.
@@ -8,6 +12,7 @@ seeds has no fault at all, since a bug that needs none is found nowhere else as 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from random import Random
 
 #: Every kind of fault the nemesis knows (``quorumlog.sim.faults``), with how often it is drawn, relative to the
@@ -37,6 +42,15 @@ FAULT_WEIGHTS = {
     "clients cut off": 1,
     "clock jump": 1,
 }
+
+
+class Workload(StrEnum):
+    """What clients do; see the module."""
+
+    LOG = "log"
+    OFFSETS = "offsets"
+    GROUPS = "groups"
+    CONSUMERS = "consumers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +92,28 @@ class Options:
     lost_answers: float = 0.0
     drift: float = 0.0
     """How far a node's clock may run fast or slow, as a share."""
+    workload: Workload = Workload.LOG
+    registers: int = 0
+    """Groups whose offset in each partition is used without a rule."""
+    owners: int = 2
+    """Of each register, who take over from each other."""
+    commit_every_ms: int = 60
+    """Between two operations of one owner, on average."""
+    offset_resets: bool = False
+    groups: int = 0
+    """Groups of consumers."""
+    members: int = 3
+    """Of each group, at most at once."""
+    static_members: bool = False
+    session_timeout_ms: int = 1500
+    commit_interval_ms: int = 300
+    process_ms: int = 20
+    """That a member takes over a fetch of records, on average."""
+    double: bool = False
+    """Commits are confirmed by a read-back."""
+    members_crash_ms: int = 0
+    """Between two deaths of members, on average; 0: none."""
+    coordinators: int = 0
 
     @property
     def calm(self) -> bool:
@@ -97,8 +133,53 @@ class Options:
         return asdict(self)
 
 
-def draw(seed: int) -> Options:
-    """The options of ``seed``."""
+def draw(seed: int, workload: Workload = Workload.LOG) -> Options:
+    """The options of ``seed`` in this workload."""
+    options = _draw_log(seed)
+    if workload is Workload.LOG:
+        return options
+    return _draw_consumers(Random(f"{seed}/consumers"), replace(options, workload=workload))
+
+
+def _draw_consumers(random: Random, options: Options) -> Options:
+    kind = options.workload
+    if kind is Workload.CONSUMERS:
+        kind = random.choice((Workload.OFFSETS, Workload.GROUPS, Workload.GROUPS, Workload.CONSUMERS))
+    # Who consumes what is the point here: records come slower, so that a run takes no longer.
+    options = replace(
+        options,
+        producers=min(options.producers, 2),
+        send_every_ms=max(options.send_every_ms, 60),
+        duration_ms=min(options.duration_ms, 3500),
+        topics=1,
+    )
+    if kind is not Workload.GROUPS:
+        options = replace(
+            options,
+            registers=random.choice((1, 1, 2)),
+            owners=random.choice((1, 2, 3)),
+            commit_every_ms=random.choice((30, 60, 120)),
+            offset_resets=random.random() < 0.4,
+        )
+    if kind is not Workload.OFFSETS:
+        options = replace(
+            options,
+            partitions=random.choice((1, 2, 3)),
+            groups=1 if random.random() < 0.8 else 2,
+            members=random.choice((1, 2, 2, 3)),
+            read_bytes=max(options.read_bytes, 4096),
+            static_members=random.random() < 0.3,
+            session_timeout_ms=random.choice((1000, 1500, 3000)),
+            commit_interval_ms=random.choice((50, 300, 1000)),
+            process_ms=random.choice((2, 20, 80)),
+            double=random.random() < 0.25,
+            members_crash_ms=0 if options.calm and random.random() < 0.5 else random.choice((500, 1500)),
+            coordinators=random.choice((1, 2)),
+        )
+    return options
+
+
+def _draw_log(seed: int) -> Options:
     random = Random(f"{seed}/options")
     # Records of a few KiB fill a segment (of 64 KiB, the least a topic may have) every few dozen of them, so that
     # rolling, checkpoints and retention happen within a short run.

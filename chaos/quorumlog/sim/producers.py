@@ -8,14 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumlog.check import EventType
-from quorumlog.client.errors import NotDone, QuorumlogError, make_error
+from quorumlog.client.errors import NotDone, QuorumlogError
 from quorumlog.client.policy.accumulator import Accumulator, ProducerSettings
 from quorumlog.client.policy.backoff import LOOKUP
 from quorumlog.client.policy.sender import Sender
 from quorumlog.machine import ProducerOpened
-from quorumlog.replica import Failure, Outcome, Reason
+from quorumlog.replica import Failure, Reason
 from quorumlog.sim.calls import Lost
-from quorumlog.sim.clients import CALL_TIMEOUT_MS, Locator, Shared, address_of, node_at, partition_key
+from quorumlog.sim.clients import (
+    CALL_TIMEOUT_MS,
+    Locator,
+    Shared,
+    address_of,
+    client_error,
+    node_at,
+    partition_key,
+)
 from quorumlog.sim.world import MS
 
 if TYPE_CHECKING:
@@ -133,7 +141,7 @@ class Producer:
             if isinstance(result, Lost):
                 self._broke(send.address, () if result.sent else (send.correlation,))
             elif isinstance(result, Failure):
-                self._sender.refused(send.correlation, _error(result), self._shared.now_ms)
+                self._sender.refused(send.correlation, client_error(result), self._shared.now_ms)
             else:
                 self._locator.answered()
                 self._sender.appended(send.correlation, result.base_offset)
@@ -180,15 +188,3 @@ class Producer:
             answered,
             CALL_TIMEOUT_MS,
         )
-
-
-def _error(failure: Failure) -> QuorumlogError:
-    return make_error(
-        failure.reason,
-        failure.message,
-        not_done=failure.outcome is Outcome.NOT_DONE,
-        fields=failure.fields,
-        leader=address_of(failure.leader_node) if failure.leader_node else "",
-        leader_node_id=failure.leader_node,
-        retry_after_ms=failure.retry_after_ms,
-    )

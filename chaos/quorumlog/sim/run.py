@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from quorumlog.check import EventType, Expectations, Verdict, judge
@@ -20,16 +21,20 @@ from quorumlog.client.policy.accumulator import ProducerSettings
 from quorumlog.sim.clients import partition_key
 from quorumlog.sim.cluster import Cluster
 from quorumlog.sim.faults import Nemesis
-from quorumlog.sim.options import Options, draw
+from quorumlog.sim.group_load import GroupLoad
+from quorumlog.sim.options import Options, Workload, draw
 from quorumlog.sim.producers import Producer
 from quorumlog.sim.readers import Reader, TailProbe
+from quorumlog.sim.register_load import RegisterLoad
 from quorumlog.sim.world import MS, format_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from quorumlog.check import Anomaly, Operation
     from quorumlog.replica import Node
+    from quorumlog.sim.group_load import Drained
+    from quorumlog.sim.register_load import FinalFetch, Proof
 
 #: Within so many election timeouts a healed majority must serve again (CHAOS.md §3).
 PATIENCE_ELECTIONS = 10
@@ -40,6 +45,8 @@ _LOOK_EVERY_US = 10 * MS
 _RETAIN_EVERY_US = 300 * MS
 #: The fewest operations of each kind that must have succeeded for a run to have proved anything.
 LEAST_OK = {"send": 5, "final_read": 1}
+#: Registers with no more operations are searched for a linearization.
+_SEARCH_STEPS = 150
 #: Appends to each partition that prove it to be alive.
 _PROOFS = 3
 
@@ -69,9 +76,9 @@ class Result:
     cpu_s: float = 0.0
 
 
-def run_seed(seed: int, options: Options | None = None) -> Result:
+def run_seed(seed: int, options: Options | None = None, workload: Workload = Workload.LOG) -> Result:
     """Runs one seed. ``options`` replaces what the seed would draw, to try a variation of its world."""
-    return Run(options or draw(seed)).result()
+    return Run(options or draw(seed, workload)).result()
 
 
 class Run:
@@ -81,6 +88,8 @@ class Run:
         self.options = options
         self.cluster = Cluster(options)
         self.nemesis = Nemesis(self.cluster)
+        self.registers = RegisterLoad(self.cluster)
+        self.groups = GroupLoad(self.cluster)
         self.violations: list[Violation] = []
         self._producers: list[Producer] = []
         self._watchers: list[Reader | TailProbe] = []
@@ -144,6 +153,8 @@ class Run:
             self._watchers.append(TailProbe(cluster.shared, topic, part.partition))
         if options.retention_bytes:
             self._retain()
+        self.registers.begin()
+        self.groups.begin()
         self.nemesis.begin()
         world.run_until(self._load_until_us)
         return not world.halted
@@ -187,12 +198,27 @@ class Run:
         self.nemesis.heal(healed)
         for watcher in self._watchers:
             watcher.stop()
+        self.registers.stop()
+        self.groups.stop()
         return self._everything_works("liveness", healed if not self.options.calm else list(nodes))
 
     def _recovery(self) -> bool:
         self.cluster.world.trace.note(0, "heals all")
         self.nemesis.heal(self.cluster.nodes)
-        return self._everything_works("recovery", list(self.cluster.nodes))
+        self.groups.mark("healed")
+        return (
+            self._everything_works("recovery", list(self.cluster.nodes))
+            and self._wait("recovery", self.groups.unowned)
+            and self._ended()
+        )
+
+    def _ended(self) -> bool:
+        """Consumers end in order, and what they and everybody else committed is there."""
+        self.groups.close()
+        if not self._wait("recovery", self.groups.not_closed):
+            return False
+        fetches = self.registers.finally_fetched() + self.groups.finally_fetched()
+        return self._wait("recovery", lambda: _unfinished(fetches, "registers cannot be fetched"))
 
     def _everything_works(self, phase: str, nodes: list[int]) -> bool:
         """A fresh producer, fresh readers up to the linearizable end, equal digests; in time."""
@@ -227,9 +253,16 @@ class Run:
         readers = [
             Reader(cluster.shared, topic, partition, max_bytes=64 << 10, final=True) for topic, partition in served
         ]
-        if not self._wait(phase, lambda: _unread(readers), deadline_us):
-            return False
         producer.stop()
+        proofs = self.registers.prove(served)
+        drained = self.groups.prove(served, nodes)
+        for ones, what in (
+            (readers, "fresh readers do not reach the end"),
+            (proofs, "registers accept no commit"),
+            (drained, "groups do not consume to the end"),
+        ):
+            if not self._wait(phase, partial(_unfinished, ones, what), deadline_us):
+                return False
         return self._wait(phase, lambda: cluster.disagreement(nodes), deadline_us)
 
     def _partitions_served_by(self, nodes: list[int]) -> list[tuple[str, int]]:
@@ -272,14 +305,24 @@ class Run:
         ]
         interrupted = bool(self.violations)
         expectations = Expectations(
-            ok={} if interrupted else LEAST_OK,
+            ok={} if interrupted else self._least_ok(),
             final_reads=not interrupted,
             retention=frozenset(self._partition_keys()) if self.options.retention_bytes else frozenset(),
+            orphan_ms=PATIENCE_ELECTIONS * self.options.election_ms,
+            search_steps=_SEARCH_STEPS,
         )
         report = judge(self.cluster.recorder.events, expectations)
         self.violations += [_as_violation(anomaly) for anomaly in report.anomalies]
         if report.verdict is not Verdict.FALSE and not interrupted:
             self.violations += [Violation("proves nothing", why) for why in report.vacuous]
+
+    def _least_ok(self) -> dict[str, int]:
+        least = dict(LEAST_OK)
+        if self.options.registers:
+            least |= {"acquire": 2, "commit": 2, "fetch": 2, "final_fetch": 1}
+        if self.options.groups:
+            least |= {"assigned": 1, "acquire": 1, "process": 1, "commit": 1, "final_fetch": 1}
+        return least
 
     def _partition_keys(self) -> Iterable[str]:
         for topic, part in self.cluster.partitions():
@@ -321,9 +364,9 @@ class Run:
         )
 
 
-def _unread(readers: list[Reader]) -> str:
-    missing = sum(not reader.finished for reader in readers)
-    return f"{missing} of {len(readers)} fresh readers do not reach the end" if missing else ""
+def _unfinished(whom: Sequence[Reader | Proof | Drained | FinalFetch], what: str) -> str:
+    missing = sum(not one.finished for one in whom)
+    return f"{missing} of {len(whom)} {what}" if missing else ""
 
 
 def _as_violation(anomaly: Anomaly) -> Violation:

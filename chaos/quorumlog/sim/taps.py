@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumlog.check import RaftChecker
+from quorumlog.machine import PartitionMachine
 from quorumlog.raft.types import AppendRequest, AppendResponse, Compacted, VoteResponse
 from quorumlog.replica.events import LeaderElected, ReplicaDamaged
 
@@ -27,7 +28,7 @@ class Taps:
     """See the module. ``failures`` are things that must not happen to a node at all: an exception, a refusal to
     start, damage found where nothing was damaged."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, with_offsets: bool = False) -> None:
         self.checker = RaftChecker()
         self.failures: list[str] = []
         self.events: dict[str, int] = {}
@@ -35,6 +36,7 @@ class Taps:
         self.elections: dict[int, list[tuple[int, int, int]]] = {}
         """group -> (time in µs, term, node) of each leader that could serve."""
         self._world = world
+        self._with_offsets = with_offsets
         self._states: dict[tuple[int, int], tuple[int, int, int, bool]] = {}
 
     # --- a node's life ---
@@ -96,12 +98,20 @@ class Taps:
                 checker.became_leader(group, name, term, term_at)
             checker.progressed(group, name, term, commit, applied, term_at)
             if before is None or applied != before[2]:
-                checker.digest(group, name, replica.machine.applied_index, replica.machine.digest)
+                checker.digest(group, name, replica.machine.applied_index, self._state_of(replica))
         for frame in frames:
             for group, message in frame.messages:
                 self._leaves(host, group, message)
         if checker.violations:
             self._world.halted = True
+
+    def _state_of(self, replica: Replica) -> bytes:
+        """What must be equal on all replicas at one applied index. Where offsets are used, the table of offsets is
+        asked as well: the running digest tells what was decided, the table what is there."""
+        machine = replica.machine
+        if self._with_offsets and isinstance(machine, PartitionMachine):
+            return machine.digest + machine.offsets.digest()
+        return machine.digest
 
     def _leaves(self, host: Host, group: int, message: Message) -> None:
         checker = self.checker
