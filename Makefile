@@ -18,13 +18,15 @@ SOURCES := proto node cluster chaos tests
 
 # What the simulator explores in CI; `make sim SEEDS=0:20000` explores further.
 SEEDS ?= 0:2000
+# The same for worlds with committed offsets and groups of consumers.
+CONSUMER_SEEDS ?= 0:1000
 # Where `make run` keeps its cluster.
 DATA ?= data
 # `make demo FILES="a.txt b.txt"` feeds these instead of the standard library's source.
 FILES ?=
 IMAGE ?= quorumlog:dev
 
-.PHONY: help venv run test demo sim bench stubs stubs-check lint types contract format clean image
+.PHONY: help venv run test demo demo-offsets sim bench stubs stubs-check lint types contract format clean image
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,8 +51,12 @@ test: $(INSTALLED) ## all tests
 demo: $(INSTALLED) ## real text through a cluster whose leader is killed half way; every line compared
 	@$(BIN)/python -m quorumlog.cluster.demo $(FILES)
 
+demo-offsets: $(INSTALLED) ## a consumer group at work while nodes and consumers are killed in turn; every record accounted for
+	@$(BIN)/python -m quorumlog.cluster.demo_offsets $(FILES)
+
 sim: $(INSTALLED) ## the simulator over many seeds
 	$(BIN)/quorumlog sim run --seeds $(SEEDS)
+	$(BIN)/quorumlog sim run --seeds $(CONSUMER_SEEDS) --workload consumers
 
 bench: $(INSTALLED) ## every benchmark, each figure beside the limit measured in the same run
 	@$(BIN)/quorumlog bench all

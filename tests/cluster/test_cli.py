@@ -35,6 +35,7 @@ def test_the_help_lists_every_command_and_imports_none_of_them() -> None:
         "topic",
         "produce",
         "consume",
+        "group",
         "cluster",
         "bench",
         "node",

@@ -30,6 +30,7 @@ OWN_COMMANDS = {
     "topic": ("quorumlog.cluster.commands_topic:app", "Make, list, describe, alter and delete topics."),
     "produce": ("quorumlog.cluster.commands_produce:app", "Write records, one per line."),
     "consume": ("quorumlog.cluster.commands_consume:app", "Read records."),
+    "group": ("quorumlog.cluster.commands_group:app", "Consumer groups: who holds what, lag, reset, verify."),
     "cluster": ("quorumlog.cluster.commands_cluster:app", "Watch a cluster's replicas; move leaders."),
     "bench": ("quorumlog.cluster.commands_bench:app", "Measure, beside the limits of the machine."),
 }

@@ -9,7 +9,7 @@ import typer
 
 from quorumlog.cluster import servers
 from quorumlog.cluster.asynchronous import run
-from quorumlog.cluster.bench import consume, failover, idle, latency, produce, restart
+from quorumlog.cluster.bench import commits, consume, failover, idle, latency, produce, restart
 from quorumlog.cluster.bench.machine import describe
 from quorumlog.cluster.bench.report import print_as_json, show, show_machine
 from quorumlog.cluster.bench.surroundings import surroundings
@@ -80,6 +80,19 @@ def bench_consume(
     _run([lambda: _measured(lambda around: consume.measure(around, seconds), given)], output, floors)
 
 
+@app.command("commits")
+def bench_commits(
+    seconds: SecondsOption = DEFAULT_SECONDS,
+    floors: FloorsOption = False,
+    server: ServerOption = None,
+    profile: ProfileOption = None,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Durable commits of 1, 64 and 1,000 consumers on one and on many partitions, and producing beside them."""
+    given = servers.resolve(server, profile) if server or profile else None
+    _run([lambda: _measured(lambda around: commits.measure(around, seconds), given)], output, floors)
+
+
 @app.command("idle")
 def bench_idle(
     seconds: SecondsOption = IDLE_SECONDS, floors: FloorsOption = False, output: FormatOption = Format.TEXT
@@ -114,6 +127,7 @@ def bench_all(
         lambda: _measured(lambda around: produce.measure(around, seconds)),
         lambda: _measured(lambda around: latency.measure(around, seconds)),
         lambda: _measured(lambda around: consume.measure(around, seconds)),
+        lambda: _measured(lambda around: commits.measure(around, seconds)),
         lambda: _idle(IDLE_SECONDS),
         _restart,
         lambda: _failover(trials),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from enum import StrEnum
+from dataclasses import fields, is_dataclass
+from enum import Enum, StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -40,6 +41,19 @@ def _as_json(value: Any) -> object:
     if isinstance(value, bytes):
         return value.hex()
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def as_record(value: Any) -> Any:
+    """Dataclasses and named tuples as objects, enumerations by what they are called, down to the leaves."""
+    if is_dataclass(value):
+        return {field.name: as_record(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {name: as_record(each) for name, each in value._asdict().items()}
+    if isinstance(value, (list, tuple)):
+        return [as_record(each) for each in value]
+    if isinstance(value, dict):
+        return {key: as_record(each) for key, each in value.items()}
+    return str(value) if isinstance(value, Enum) else value
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
