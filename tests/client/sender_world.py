@@ -179,12 +179,15 @@ class World:
         self.router.learn(ClusterView(ADDRESSES, {"t": TopicView(1, 1 << 20, views)}, 1))
 
     def forget_sessions(self, partition: int) -> None:
-        """The node forgets its producers; not while a session's first batch is unsettled, because that would be
-        taken for new (which a real node prevents by remembering many more producers than there are)."""
+        """The node forgets its producers; not while a session's first batch is unsettled or on its way, given up or
+        not, because that would be taken for new (which a real node prevents by remembering many more producers than
+        there are: ``quorumlog.machine.sessions`` says what the bound costs)."""
         batches = list(self.accumulator.unsettled())
-        limbo = [validate(data, 1 << 20).base_sequence for number, data in self.limbo if number == partition]
+        under_way = [data for number, data in self.limbo if number == partition]
+        for stream in self.streams.values():
+            under_way += [send.batch for send in stream.requests if send.partition == partition]
         first = [each for each in batches if each.session is not None and each.base_sequence == 0]
-        if not first and 0 not in limbo:
+        if not first and 0 not in [validate(data, 1 << 20).base_sequence for data in under_way]:
             self.partitions[partition].sessions.clear()
 
     # ---- what must hold

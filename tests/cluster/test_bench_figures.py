@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorumlog.cluster.bench.ledger import SECOND_PRODUCER, compare, numbered_value, padding_for
+from quorumlog.cluster.bench.ledger import NUMBER, SECOND_PRODUCER, compare, numbered_value, padding_for
+from quorumlog.cluster.bench.load import SteadyLoad
 from quorumlog.cluster.bench.report import number, ratio
 from quorumlog.cluster.bench.statistics import Distribution, Figure, Floor, Limit
 from quorumlog.cluster.failures import VerificationFailed
@@ -100,3 +103,33 @@ def test_two_producers_each_have_their_own_order() -> None:
     compare([0, 1, second, second + 1], [], {0: [0, second, 1, second + 1]})
     with pytest.raises(VerificationFailed, match="out of order"):
         compare([0, 1, second, second + 1], [], {0: [0, second + 1, 1, second]})
+
+
+class SlowToKnow:
+    """A producer that takes a while to find its topic, and keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.numbers: list[int] = []
+        self.has_many = asyncio.Event()
+
+    async def prepare(self, topic: str) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    def send_nowait(self, topic: str, value: bytes, partition: int) -> asyncio.Future[None]:
+        self.numbers.append(NUMBER.unpack_from(value)[0])
+        if len(self.numbers) == 200:
+            self.has_many.set()
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+
+
+async def test_a_steady_load_hands_its_records_over_in_order_even_when_it_is_late() -> None:
+    producer = SlowToKnow()
+    load = SteadyLoad(producer, "t", per_second=1e9)  # type: ignore[arg-type]  # as much of one as it needs
+    load.start()
+    await producer.has_many.wait()
+    await load.stop()
+    assert producer.numbers == sorted(producer.numbers)
+    assert sorted(load.sent.acknowledged) == producer.numbers

@@ -148,20 +148,24 @@ class SteadyLoad:
                 await self._acknowledged.wait()
 
     async def _generate(self) -> None:
+        await self._producer.prepare(self._topic)
         due = time.perf_counter()
         number = 0
         while not self._stopping:
-            task = asyncio.create_task(self._send(number))
+            # Handed over here and not by a task each: tasks that are late together may overtake one another, and
+            # the numbers would not ascend.
+            sent_at = time.perf_counter()
+            delivery = self._producer.send_nowait(self._topic, numbered_value(number, self._padding), partition=0)
+            task = asyncio.create_task(self._settle(number, sent_at, delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             number += 1
             due += self._interval_s
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
 
-    async def _send(self, number: int) -> None:
-        sent_at = time.perf_counter()
+    async def _settle(self, number: int, sent_at: float, delivery: Delivery) -> None:
         try:
-            await (await self._producer.send(self._topic, numbered_value(number, self._padding), partition=0))
+            await delivery
         except QuorumlogError:
             self.sent.unknown.append(number)
             return
