@@ -1,7 +1,7 @@
 """A world for commits without a network: consumers that finish records, nodes that commit, refuse, fall silent or
 do late what nobody waits for any more, and the stored offsets, which show what really happened.
 
-The partition's rules are the documented ones (offsets.proto): an owner epoch, a session's sequence that is stored
+The partition's rules are the documented ones (offsets.proto): an owner epoch, its sequence that is stored
 once, no offset below the stored one, a fate that is settled when it is asked for.
 """
 
@@ -50,7 +50,7 @@ class Register:
     def commit(self, sent: Sent) -> Receipt | QuorumlogError:
         if sent.owner_epoch < self.owner_epoch:
             return make_error(Reason.FENCED, "fenced", not_done=True)
-        known = self.history.get((sent.session, sent.sequence))
+        known = self.history.get((sent.owner_epoch, sent.sequence))
         if known is not None:
             return known
         if sent.sequence <= self.last_sequence:
@@ -61,14 +61,14 @@ class Register:
         self.version += 1
         self.last_sequence = sent.sequence
         receipt = Receipt("g", "t", self.partition, sent.offset, self.version, 1)
-        self.history[sent.session, sent.sequence] = receipt
+        self.history[sent.owner_epoch, sent.sequence] = receipt
         return receipt
 
-    def resolve(self, session: int, sequence: int) -> tuple[Fate, Receipt | None]:
-        found = self.history.get((session, sequence))
+    def resolve(self, owner_epoch: int, sequence: int) -> tuple[Fate, Receipt | None]:
+        found = self.history.get((owner_epoch, sequence))
         if found is not None:
             return (Fate.PRESENT if found.version == self.version else Fate.SUPERSEDED), found
-        if session == self.session:
+        if owner_epoch == self.owner_epoch:
             self.last_sequence = max(self.last_sequence, sequence)
         return Fate.NEVER_HAPPENED, None
 
@@ -122,7 +122,7 @@ class Owner:
             self.commits.ask_failed(error, now_ms)
         elif isinstance(question, Resolve):
             attempt = question.attempt
-            fate, receipt = self.register.resolve(attempt.session, attempt.sequence)
+            fate, receipt = self.register.resolve(attempt.owner_epoch, attempt.sequence)
             self.commits.resolved(fate, receipt, now_ms)
         else:
             self.commits.read_back(self.register.version, now_ms)

@@ -111,7 +111,7 @@ async def test_a_minority_fails_fast_and_afterwards_every_commit_has_one_fate(
                 after = await at_the_majority(cluster, leader, commit(30, epoch, 3))
 
             links.heal()
-            lost = await offsets.resolve_attempt("cut", WHERE, SESSION, 2)
+            lost = await offsets.resolve_attempt("cut", WHERE, epoch, SESSION, 2)
             assert lost.fate is Fate.NEVER_HAPPENED
             assert lost.stored is not None
             assert lost.stored.offset == 30

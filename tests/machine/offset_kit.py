@@ -114,8 +114,8 @@ class Partition:
     def pin(self, offset: int, epoch: int = 1, group: str = "g") -> object:
         return self(Reset(self.wall_ms, NODE, group, offset, 0, False, "start", PRINT, pin=True, owner_epoch=epoch))
 
-    def settle(self, session: int, sequence: int, group: str = "g") -> object:
-        return self(Settle(group, session, sequence))
+    def settle(self, sequence: int, epoch: int = 1, session: int = 1, group: str = "g") -> object:
+        return self(Settle(group, epoch, session, sequence))
 
     def expire(self, unused_since_ms: int, group: str = "g") -> object:
         return self(Expire(self.wall_ms, NODE, group, unused_since_ms))

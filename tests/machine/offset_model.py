@@ -34,13 +34,15 @@ Answer = tuple[Any, ...]
 
 @dataclass
 class ModelGroup:
-    """A group; ``moves``: (version, term, offset, session, sequence) of all that was ever stored, oldest first."""
+    """A group; ``moves``: (version, term, offset, epoch, session, sequence) of all that was ever stored, oldest
+    first; of a reset, the session is 0."""
 
+    born: int
+    """The newest epoch of any life of the name before this one."""
     epoch: int
     stored: Stored | None = None
     owner: int = 0
     """Its session; 0: nobody."""
-    session: int = 0
     ended_well: bool = True
     sequence: int = 0
     generation: int = 0
@@ -52,7 +54,7 @@ class ModelGroup:
     critical: bool = False
     ever_owned: bool = False
     before: bool = True
-    moves: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    moves: list[tuple[int, int, int, int, int, int]] = field(default_factory=list)
 
 
 def told(result: object) -> Answer:
@@ -79,8 +81,8 @@ class OffsetModel:
         self.limit = limit
         self.groups: dict[str, ModelGroup] = {}
         self.floor = 0
-        #: Everything that was ever committed, by whom, under which name: the truth about fates.
-        self.truth: dict[tuple[str, int, int], int] = {}
+        #: Everything that was ever committed, (group, epoch, session, sequence): the truth about fates.
+        self.truth: dict[tuple[str, int, int, int], int] = {}
         self.start = 0
         self.end = 0
 
@@ -117,8 +119,8 @@ class OffsetModel:
             return ("Fenced",)
         if item.owner_epoch != group.epoch or item.session != group.owner or not group.owner:
             return ("NotOwner",)
-        for earlier, _, offset, session, sequence in group.moves:
-            if (session, sequence) == (item.session, item.sequence):
+        for earlier, _, offset, *attempt in group.moves:
+            if attempt == [item.owner_epoch, item.session, item.sequence]:
                 return ("Committed", offset, earlier, True)
         if item.sequence <= group.sequence:
             return ("Settled",)
@@ -130,13 +132,13 @@ class OffsetModel:
         group.sequence = item.sequence
         group.sign_ms = command.wall_ms
         group.use_ms = max(group.use_ms, command.wall_ms)
-        group.moves.append((version, term, item.offset, item.session, item.sequence))
-        self.truth[item.group, item.session, item.sequence] = version
+        group.moves.append((version, term, item.offset, item.owner_epoch, item.session, item.sequence))
+        self.truth[item.group, item.owner_epoch, item.session, item.sequence] = version
         return ("Committed", item.offset, version, False)
 
     def _make(self, name: str) -> ModelGroup | None:
         if name not in self.groups and len(self.groups) < self.limit:
-            self.groups[name] = ModelGroup(self.floor)
+            self.groups[name] = ModelGroup(self.floor, self.floor)
         return self.groups.get(name)
 
     def _acquire(self, command: Acquire) -> Answer:
@@ -156,9 +158,7 @@ class OffsetModel:
             group.before = group.ended_well
             group.epoch += 1
             group.owner, group.ever_owned, group.ended_well = command.session, True, False
-            if command.session != group.session:
-                group.session = command.session
-                group.sequence = max((move[4] for move in group.moves if move[3] == command.session), default=0)
+            group.sequence = 0
         group.generation = max(group.generation, command.generation)
         group.exclusive, group.lease_ms = command.exclusive, command.lease_ms
         group.sign_ms = command.wall_ms
@@ -190,7 +190,7 @@ class OffsetModel:
             group.owner = 0
             group.epoch += 1
         group.use_ms = max(group.use_ms, command.wall_ms)
-        group.moves.append((version, term, group.stored.offset, 0, 0))
+        group.moves.append((version, term, group.stored.offset, 0, 0, 0))
         return ("WasReset", group.stored, before)
 
     def _reset_refused(self, command: Reset, group: ModelGroup | None) -> str:
@@ -221,15 +221,26 @@ class OffsetModel:
         return ""
 
     def _settle(self, command: Settle) -> Answer:
-        key = (command.group, command.session, command.sequence)
+        key = (command.group, command.owner_epoch, command.session, command.sequence)
         group = self.groups.get(command.group)
+        if not 1 <= command.owner_epoch <= (self.floor if group is None else group.epoch):
+            return ("EpochNotGiven",)
         if key in self.truth:
             live = group is not None and group.expired_ms is None and group.stored is not None
             present = live and group is not None and group.stored and group.stored.version == self.truth[key]
             return ("FateKnown", "PRESENT" if present else "SUPERSEDED")
-        if group is not None and group.owner == command.session:
+        if group is not None and (group.epoch, group.owner) == (command.owner_epoch, command.session):
             group.sequence = max(group.sequence, command.sequence)
         return ("FateKnown", "NEVER_HAPPENED")
+
+    def may_be_forgotten(self, name: str, epoch: int, sequence: int, remembered: int) -> bool:
+        """Whether somebody who remembers that many commits may have to say of an attempt that he does not know: it
+        is of an earlier life of the name, or a commit that is not older than it is among those he has forgotten."""
+        group = self.groups.get(name)
+        if group is None:
+            return epoch <= self.floor
+        commits = [(move[3], move[5]) for move in group.moves if move[4]]
+        return epoch <= group.born or any((epoch, sequence) <= each for each in commits[:-remembered])
 
     def _expire(self, command: Expire) -> Answer:
         group = self.groups.get(command.group)

@@ -49,7 +49,7 @@ COMMAND = st.one_of(
     st.builds(Acquire, U64, U32, GROUP, OWNER, U64, U64, st.booleans(), U64),
     st.builds(Release, U64, U32, GROUP, U64, U64),
     st.builds(Reset, U64, U32, GROUP, U64, U64, st.booleans(), REASON, PRINT, st.booleans(), st.booleans(), U64),
-    st.builds(Settle, GROUP, U64, U64),
+    st.builds(Settle, GROUP, U64, U64, U64),
     st.builds(Expire, U64, U32, GROUP, U64),
     st.builds(Mark, GROUP, st.booleans(), U64),
     st.builds(Forget, GROUP, st.booleans()),
@@ -62,7 +62,7 @@ SAMPLES: list[OffsetCommand] = [
     Acquire(1, 2, "g", "owner", 3, 4, True, 5),
     Release(1, 2, "g", 3, 4),
     Reset(1, 2, "g", 3, 4, True, "reason", Fingerprint(5, 6), False, False, 7),
-    Settle("g", 1, 2),
+    Settle("g", 1, 2, 3),
     Expire(1, 2, "g", 3),
     Mark("g", True, 9),
     Forget("g", False),
@@ -116,7 +116,7 @@ def test_a_newer_command_is_not_guessed_at(number: int) -> None:
 
 
 def test_a_newer_version_of_a_known_command_is_not_guessed_at() -> None:
-    whole = encode_partition_command(Settle("g", 1, 2))
+    whole = encode_partition_command(Settle("g", 1, 2, 3))
     with pytest.raises(UnknownCommand):
         decode_partition_command(b"\x02" + whole[1:])
 
@@ -128,7 +128,7 @@ def test_a_newer_version_of_a_known_command_is_not_guessed_at() -> None:
         Commits(1, 1, (item(1, group="x" * 256),)),
         Commits(1, 1, (item(1, metadata=bytes(MAX_METADATA_BYTES + 1)),)),
         Commits(1, 1, tuple(item(1, group=str(number)) for number in range(1 << 16))),
-        Settle("g", 1, 2**64),
+        Settle("g", 1, 1, 2**64),
         Forget("\ud800", False),
         Reset(1, 2, "g", 3, 4, False, "x" * (1 << 16)),
     ],
@@ -153,7 +153,7 @@ WRITTEN = """
     0104010000000000000002000000030000000000000004000000000000000167
     01050100000000000000020000000300000000000000040000000000000007000000000000000100000105000000000000000600000001060067
         726561736f6e
-    0106010000000000000002000000000000000167
+    01060100000000000000020000000000000003000000000000000167
     010701000000000000000200000003000000000000000167
     01080109000000000000000167
     0109000167

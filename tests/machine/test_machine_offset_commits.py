@@ -145,7 +145,7 @@ def test_sequences_may_leave_gaps_but_never_go_back() -> None:
 def test_a_settled_attempt_that_arrives_late_is_refused() -> None:
     partition = owned()
     committed(partition.commit(5, sequence=1))
-    partition.settle(session=1, sequence=2)
+    partition.settle(sequence=2)
     assert partition.commit(6, sequence=2) == Settled(2)
     stored = partition.group().stored
     assert stored is not None
@@ -162,23 +162,27 @@ def test_a_repeat_too_old_to_be_remembered_is_not_said_to_have_never_happened() 
     assert committed(partition.commit(3, sequence=3)).duplicate
 
 
-def test_what_a_session_sent_in_an_earlier_tenure_is_fenced_and_recognised_when_sent_again() -> None:
+def test_a_session_that_comes_back_begins_anew_and_its_earlier_attempts_are_fenced() -> None:
     partition = owned()
     first = committed(partition.commit(5))
+    partition.settle(sequence=3)
     partition.acquire(session=2)
     partition.acquire(session=1)
-    assert partition.commit(5, epoch=1) == Fenced(1, 3, "consumer-1")
-    assert partition.commit(5, epoch=3) == Committed(5, first.version, first.term, True)
-    assert not committed(partition.commit(6, epoch=3, sequence=2)).duplicate
+    for sequence in (1, 2, 3):
+        assert partition.commit(5, epoch=1, sequence=sequence) == Fenced(1, 3, "consumer-1")
+    second = committed(partition.commit(5, epoch=3))
+    assert not second.duplicate
+    assert second.version > first.version
+    assert committed(partition.commit(5, epoch=3)) == Committed(5, second.version, second.term, True)
 
 
-def test_what_was_settled_stays_so_when_its_session_gives_back_and_acquires_again() -> None:
+def test_a_commit_found_by_its_number_is_the_one_of_this_tenure() -> None:
     partition = owned()
-    partition.settle(session=1, sequence=3)
+    committed(partition.commit(5, sequence=2))
     partition.release()
     partition.acquire()
-    assert partition.commit(5, epoch=2, sequence=3) == Settled(3)
-    committed(partition.commit(5, epoch=2, sequence=4))
+    committed(partition.commit(6, epoch=2, sequence=3))
+    assert partition.commit(6, epoch=2, sequence=2) == Settled(2)
 
 
 def test_the_checks_are_made_in_their_order() -> None:

@@ -28,7 +28,7 @@ from quorumlog.machine.offset_commands import (
     Reset,
     Settle,
 )
-from quorumlog.machine.offset_results import FateForgotten
+from quorumlog.machine.offset_results import FateForgotten, FateKnown
 from quorumlog.raft.types import EntryKind
 
 GROUPS = ("a", "b", "c")
@@ -64,11 +64,10 @@ class Trial:
         self.other = PartitionMachine(max_groups=LIMIT)
         self.model = OffsetModel(LIMIT)
         self.wall_ms = 1_000
-        #: Of each session in each group, the last sequence it used: a session's never come twice.
+        #: Of each epoch of each group, the last sequence that was used.
         self.sequences: dict[tuple[str, int], int] = {}
         self.sent: list[CommitItem] = []
-        self.lives = dict.fromkeys(GROUPS, 0)
-        self.never: set[tuple[str, int, int]] = set()
+        self.never: set[tuple[str, int, int, int]] = set()
         self.seen: Counter[str] = Counter()
 
     def apply(self, kind: EntryKind, data: bytes) -> object:
@@ -101,8 +100,8 @@ class Trial:
 
     def wished(self, step: Step) -> OffsetCommand:
         group, wall_ms = GROUPS[step.group % 3], self.wall_ms
-        # A consumer does not outlive its group: see OffsetMemory.may_have_forgotten.
-        session = step.session % 3 + 1 + 10 * self.lives[group]
+        # Few, so that each loses the partition and comes back, and outlives its group, many times.
+        session = step.session % 3 + 1
         known = self.model.groups.get(group)
         # An epoch that nobody was given must never be: sent again later, it would be somebody's.
         epoch = max((known.epoch if known else 0) + 10_000 * (step.other == 0) - (step.other == 1), 0)
@@ -115,11 +114,13 @@ class Trial:
             case "commit":
                 return Commits(wall_ms, NODE, (self.fresh(group, offset, epoch, session, step),))
             case "repeat":
-                earlier = self.sent[-1 - step.near :][:1]
-                # Now and then under the epoch that is current by now.
-                if earlier and step.other == 5 and self.resendable(earlier[0]):
-                    earlier = [earlier[0]._replace(owner_epoch=self.model.groups[earlier[0].group].epoch)]
-                return Commits(wall_ms, NODE, tuple(earlier))
+                earlier = self.earlier(step.near)
+                now = self.model.groups.get(earlier.group) if earlier else None
+                # Now and then under the epoch that is current by now: another attempt.
+                if earlier and now and step.other == 5:
+                    earlier = earlier._replace(owner_epoch=now.epoch)
+                    self.sent.append(earlier)
+                return Commits(wall_ms, NODE, (earlier,) if earlier else ())
             case "both":
                 return Commits(
                     wall_ms,
@@ -132,7 +133,18 @@ class Trial:
             case "release":
                 return Release(wall_ms, NODE, group, session, epoch)
             case "settle":
-                return Settle(group, session, self.sequences.get((group, session), 0) - step.other // 2)
+                if step.other < 2:
+                    return Settle(group, epoch, session, self.sequences.get((group, epoch), 0) + step.near - 1)
+                # Of this tenure or of long ago; now and then of a session that never had the epoch.
+                asked = self.earlier(step.near * (1, 4, 12, 3)[step.other - 2])
+                if asked is None:
+                    return Audit()
+                return Settle(
+                    asked.group,
+                    asked.owner_epoch,
+                    session if step.other == 5 else asked.session,
+                    asked.sequence,
+                )
             case "pin":
                 return Reset(wall_ms, NODE, group, offset, 0, False, "", PRINT, pin=True, owner_epoch=epoch)
             case "restore":
@@ -152,21 +164,14 @@ class Trial:
         known = self.model.groups.get(group)
         if known is not None and known.owner and step.other > 1:
             session = known.owner
-        sequence = self.sequences[group, session] = self.sequences.get((group, session), 0) + 1
+        sequence = self.sequences[group, epoch] = self.sequences.get((group, epoch), 0) + 1
         item = CommitItem(group, offset, epoch, session, sequence, PRINT if step.near else None, b"m")
         self.sent.append(item)
         return item
 
-    def resendable(self, item: CommitItem) -> bool:
-        """A commit that may be sent under another epoch: not one that was stored and is forgotten, nor one whose
-        sender has been told that it never happened."""
-        if (item.group, item.session, item.sequence) in self.never:
-            return False
-        group = self.whole.offsets.get(item.group)
-        stored = self.model.truth.get((item.group, item.session, item.sequence))
-        return group is not None and (
-            stored is None or stored in [change.version for change in group.memory.commits]
-        )
+    def earlier(self, back: int) -> CommitItem | None:
+        """What was sent that many commits ago, or at first."""
+        return self.sent[max(len(self.sent) - 1 - back, 0)] if self.sent else None
 
     def command(self, command: OffsetCommand) -> None:
         if isinstance(command, Settle) and command.sequence < 1:
@@ -177,17 +182,18 @@ class Trial:
         unknown = isinstance(command, Settle) and isinstance(result, FateForgotten)
         answers: list[Answer] = [()] if unknown else self.model.apply(command, version, 4)
         results = result if type(result) is tuple else (result,)
-        for answer, part in zip(answers, results, strict=True):
+        subjects = command.items if isinstance(command, Commits) else (command,)
+        for answer, part, about in zip(answers, results, subjects, strict=True):
             self.seen[type(part).__name__] += 1
             if isinstance(part, FateForgotten):
                 assert 0 < part.forgotten_version < version
                 assert unknown or answer == ("Settled",) or (answer[0] == "Committed" and answer[-1])
+                assert isinstance(about, CommitItem | Settle)
+                assert self.model.may_be_forgotten(about.group, about.owner_epoch, about.sequence, REMEMBERED)
             else:
                 assert told(part) == answer
-        if told(result) in (("TombstoneGone",), ("Forgotten",)) and isinstance(command, Forget | Expire):
-            self.lives[command.group] += 1
         if isinstance(command, Settle) and told(result) == ("FateKnown", "NEVER_HAPPENED"):
-            self.never.add((command.group, command.session, command.sequence))
+            self.never.add((command.group, command.owner_epoch, command.session, command.sequence))
         # "It never will happen" has to stay true, whatever arrives later.
         assert not self.never & self.model.truth.keys()
 
@@ -203,23 +209,35 @@ class Trial:
                 known.expired_ms is not None,
             )
             assert group.owner == (f"o{known.owner}" if known.owner else "")
-            newest = [move for move in known.moves if move[3]][-REMEMBERED:]
+            newest = [move for move in known.moves if move[4]][-REMEMBERED:]
             assert [(change.version, change.offset) for change in group.memory.commits] == [
-                (version, offset) for version, _, offset, _, _ in newest
+                (version, offset) for version, _, offset, *_ in newest
             ]
-            for version, term, offset, session, sequence in newest:
+            for version, term, offset, *attempt in newest:
                 # What is remembered is never said to be forgotten, by whichever way one asks.
                 receipt = table.fate_of_receipt(name, offset, version, term)
-                assert receipt == table.fate_of_attempt(name, session, sequence)
+                assert receipt == table.fate_of_attempt(name, *attempt)
                 present = not group.tombstone and known.stored is not None and known.stored.version == version
                 assert told(receipt) == ("FateKnown", "PRESENT" if present else "SUPERSEDED")
-            for version, term, offset, _, _ in known.moves:
+            for version, term, offset, *_ in known.moves:
                 receipt = table.fate_of_receipt(name, offset, version, term)
                 assert isinstance(receipt, FateForgotten) or told(receipt)[1] != "NEVER_HAPPENED"
+        # Whatever was ever stored, in whichever tenure and life of its group, is never said not to have been.
+        for (name, *attempt), version in self.model.truth.items():
+            fate = table.fate_of_attempt(name, *attempt)
+            if isinstance(fate, FateForgotten):
+                assert self.model.may_be_forgotten(name, attempt[0], attempt[2], REMEMBERED)
+            else:
+                assert isinstance(fate, FateKnown)
+                assert fate.commit is not None
+                assert fate.commit.version == version
 
 
 def play(steps: list[Step]) -> Trial:
-    with mock.patch.object(offset_memory, "REMEMBERED_COMMITS", REMEMBERED):
+    with (
+        mock.patch.object(offset_memory, "REMEMBERED_COMMITS", REMEMBERED),
+        mock.patch.object(offset_memory, "REMEMBERED_LANDMARKS", REMEMBERED),
+    ):
         trial = Trial()
         trial.run(Step("append", 0, 0, 5, 0))
         for step in steps:
@@ -245,6 +263,6 @@ def test_long_histories_meet_every_answer_there_is() -> None:
         seen.update(play(steps).seen)
     wanted = """Committed BeyondEnd Regressed Fenced NotOwner Settled FateForgotten Expired Acquired Owned
         StaleGeneration TooManyGroups Released WasReset VersionMismatch GroupActive UnknownGroup OutOfRange
-        NotExpired FateKnown TombstoneMade TombstoneGone StillUsed Marked Forgotten Audited"""
+        NotExpired FateKnown EpochNotGiven TombstoneMade TombstoneGone StillUsed Marked Forgotten Audited"""
     print(seen)
     assert {name: seen[name] for name in wanted.split() if seen[name] < 5} == {}

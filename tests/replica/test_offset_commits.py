@@ -253,13 +253,13 @@ def test_a_commit_cut_off_with_its_leader_is_unknown_and_what_became_of_it_is_to
     new = trio.leader(trio.group())
     assert new is not None
     assert trio.stored(new) == 2
-    fate = trio.resolve(AttemptAt("g", 7, 2), new)
+    fate = trio.resolve(AttemptAt("g", 1, 7, 2), new)
     assert isinstance(fate, FateKnown)
     assert fate.fate is Fate.NEVER_HAPPENED
     trio.heal()
     trio.until(lambda: trio.digests_agree())
     for node in trio.ids:
-        assert trio.resolve(AttemptAt("g", 7, 2), node).fate is Fate.NEVER_HAPPENED  # type: ignore[union-attr]
+        assert trio.resolve(AttemptAt("g", 1, 7, 2), node).fate is Fate.NEVER_HAPPENED  # type: ignore[union-attr]
         present = trio.resolve(ReceiptAt("g", 2, kept.version, kept.term), node)
         assert isinstance(present, FateKnown)
         assert present.fate is Fate.PRESENT
@@ -294,7 +294,7 @@ def test_a_commit_that_reached_the_others_before_its_leader_was_lost_is_found_pr
     assert [(answer.reason, answer.outcome) for answer in lost] == [(Reason.NO_QUORUM, Outcome.UNKNOWN)]
     new = trio.leader(trio.group())
     assert new is not None
-    fate = trio.resolve(AttemptAt("g", 7, 1), new)
+    fate = trio.resolve(AttemptAt("g", 1, 7, 1), new)
     assert isinstance(fate, FateKnown)
     assert fate.fate is Fate.PRESENT
     assert fate.commit is not None
@@ -306,7 +306,7 @@ def test_a_follower_can_tell_what_is_final_and_sends_on_what_only_the_leader_can
     trio.acquire()
     receipt = trio.commit(2, 1)
     follower = trio.follower()
-    present = trio.resolve(AttemptAt("g", 7, 1), follower)
+    present = trio.resolve(AttemptAt("g", 1, 7, 1), follower)
     assert isinstance(present, FateKnown)
     assert present.commit is not None
     assert (present.fate, present.commit.version) == (Fate.PRESENT, receipt.version)
@@ -314,16 +314,32 @@ def test_a_follower_can_tell_what_is_final_and_sends_on_what_only_the_leader_can
     superseded = trio.resolve(ReceiptAt("g", 2, receipt.version, receipt.term), follower)
     assert isinstance(superseded, FateKnown)
     assert superseded.fate is Fate.SUPERSEDED
-    sent_on = trio.resolve(AttemptAt("g", 7, 9), follower)
+    sent_on = trio.resolve(AttemptAt("g", 1, 7, 9), follower)
     assert isinstance(sent_on, Failure)
     assert (sent_on.reason, sent_on.leader_node) == (Reason.NOT_LEADER, trio.led())
+
+
+def test_an_attempt_is_named_in_full_and_by_an_epoch_that_somebody_was_given() -> None:
+    trio = OffsetTrio()
+    trio.acquire()
+    trio.commit(2, 1)
+    for what in (AttemptAt("g", 0, 7, 1), AttemptAt("g", 2, 7, 1)):
+        for node in trio.ids:
+            failure = trio.resolve(what, node)
+            assert isinstance(failure, Failure)
+            assert (failure.reason, failure.outcome) == (Reason.INVALID_REQUEST, Outcome.NOT_DONE)
+            assert failure.fields["field"] == "owner_epoch"
+    unnumbered = trio.resolve(AttemptAt("g", 1, 7, 0))
+    assert isinstance(unnumbered, Failure)
+    assert (unnumbered.reason, unnumbered.fields) == (Reason.INVALID_REQUEST, {"field": "sequence"})
+    assert trio.commit(3, 2).offset == 3, "nothing was settled by asking so"
 
 
 def test_what_lies_before_the_remembered_is_unknown_and_not_never_happened() -> None:
     trio = OffsetTrio(records=40)
     trio.acquire()
     receipts = [trio.commit(number, number) for number in range(1, 41)]
-    for what in (AttemptAt("g", 7, 1), ReceiptAt("g", 1, receipts[0].version, receipts[0].term)):
+    for what in (AttemptAt("g", 1, 7, 1), ReceiptAt("g", 1, receipts[0].version, receipts[0].term)):
         failure = trio.resolve(what)
         assert isinstance(failure, Failure)
         assert (failure.reason, failure.outcome) == (Reason.UNKNOWN_RECEIPT, Outcome.NOT_DONE)

@@ -203,7 +203,7 @@ def test_receipt_and_attempt_resolve_on_every_node(whole: LiveCluster, leader: L
     owner = Owner(leader, group)
     first = owner.commit(1, sequence=1).receipt
     second = owner.commit(2, sequence=2).receipt
-    attempt = pb.Attempt(group=group, topic=TOPIC, session=owner.session, sequence=1)
+    attempt = pb.Attempt(group=group, topic=TOPIC, owner_epoch=owner.epoch, session=owner.session, sequence=1)
     for node in whole.nodes.values():
         old = node.offsets.Resolve(pb.ResolveRequest(receipt=first), timeout=5)
         new = node.offsets.Resolve(pb.ResolveRequest(receipt=second), timeout=5)
@@ -215,10 +215,19 @@ def test_receipt_and_attempt_resolve_on_every_node(whole: LiveCluster, leader: L
 def test_what_was_resolved_as_never_happened_never_does(leader: LiveNode, group: str) -> None:
     owner = Owner(leader, group)
     owner.commit(1, sequence=1)
-    attempt = pb.Attempt(group=group, topic=TOPIC, session=owner.session, sequence=2)
+    attempt = pb.Attempt(group=group, topic=TOPIC, owner_epoch=owner.epoch, session=owner.session, sequence=2)
     assert leader.offsets.Resolve(pb.ResolveRequest(attempt=attempt), timeout=5).fate == pb.FATE_NEVER_HAPPENED
     refused(owner.commit(2, sequence=2).error, "COMMIT_SETTLED")
     assert fetch(leader, group).stored.offset == 1
+
+
+def test_an_attempt_without_its_owner_epoch_is_refused(leader: LiveNode, group: str) -> None:
+    owner = Owner(leader, group)
+    owner.commit(1, sequence=1)
+    attempt = pb.Attempt(group=group, topic=TOPIC, session=owner.session, sequence=1)
+    with pytest.raises(grpc.RpcError) as caught:
+        leader.offsets.Resolve(pb.ResolveRequest(attempt=attempt), timeout=5)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_history_tells_who_did_what(leader: LiveNode, group: str) -> None:

@@ -438,9 +438,9 @@ async def test_a_receipt_is_resolved(served: Served, desk: Any) -> None:
 
 async def test_an_attempt_that_never_happened_has_no_receipt(served: Served, desk: Any) -> None:
     desk.answers["resolve"] = FateKnown(Fate.NEVER_HAPPENED, None, None)
-    attempt = pb.Attempt(group="g", topic="t", partition=1, session=9, sequence=12)
+    attempt = pb.Attempt(group="g", topic="t", partition=1, owner_epoch=4, session=9, sequence=12)
     answer = await served.call("Resolve", pb.ResolveRequest(attempt=attempt))
-    assert desk.asked == [("resolve", "t", 1, api.AttemptAt("g", 9, 12), 1500)]
+    assert desk.asked == [("resolve", "t", 1, api.AttemptAt("g", 4, 9, 12), 1500)]
     assert answer.fate == pb.FATE_NEVER_HAPPENED
     assert not answer.HasField("receipt")
     assert not answer.HasField("stored")

@@ -359,7 +359,7 @@ class Holding:
     def _resolve(self, attempt: Attempt) -> None:
         member, commits = self._member, self._commits
         assert commits is not None
-        which = AttemptAt(attempt.group, attempt.session, attempt.sequence)
+        which = AttemptAt(attempt.group, attempt.owner_epoch, attempt.session, attempt.sequence)
         invocation = self.teller.begin("resolve", {"token": attempt.metadata.decode()})
 
         def answered(result: FateKnown | Failure | Lost, unknown: bool, node: int) -> None:

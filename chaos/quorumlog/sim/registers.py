@@ -199,7 +199,8 @@ class Owner:
                 # One in five does not believe it, and goes on: a zombie.
                 self._acquired = None
             if unknown:
-                Resolver(register, token, AttemptAt(register.group, session, sequence), self._resolved)
+                attempt = AttemptAt(register.group, item.owner_epoch, session, sequence)
+                Resolver(register, token, attempt, self._resolved)
             else:
                 self._later(self._every_ms if self._acquired else _SULK_MS)
 

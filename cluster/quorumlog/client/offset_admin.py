@@ -136,10 +136,15 @@ class OffsetAdmin:
         return await self._leader(TopicPartition(known.topic, known.partition), ask)
 
     async def resolve_attempt(
-        self, group: str, partition: TopicPartition, session: int, sequence: int
+        self, group: str, partition: TopicPartition, owner_epoch: int, session: int, sequence: int
     ) -> Resolution:
-        """What became of a commit whose answer was lost; makes "it did not happen" final."""
-        attempt = offsets_pb2.Attempt(group=group, session=session, sequence=sequence, **partition._asdict())
+        """What became of a commit whose answer was lost, named as it was sent; makes "it did not happen" final.
+
+        Raises UnknownReceipt (forgotten), and InvalidRequest for an owner epoch that nobody was given.
+        """
+        attempt = offsets_pb2.Attempt(
+            group=group, owner_epoch=owner_epoch, session=session, sequence=sequence, **partition._asdict()
+        )
         request = offsets_pb2.ResolveRequest(attempt=attempt)
 
         async def ask(channel: NodeChannel, seconds: float) -> Resolution:

@@ -154,6 +154,7 @@ async def resolve(network: Network, attempt: Attempt) -> Resolution:
             group=attempt.group,
             topic=attempt.topic,
             partition=attempt.partition,
+            owner_epoch=attempt.owner_epoch,
             session=attempt.session,
             sequence=attempt.sequence,
         )

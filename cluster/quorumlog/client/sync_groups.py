@@ -69,9 +69,11 @@ class OffsetAdmin:
         """What became of a commit."""
         return self._thread.run(self._admin.resolve(receipt))
 
-    def resolve_attempt(self, group: str, partition: TopicPartition, session: int, sequence: int) -> Resolution:
+    def resolve_attempt(
+        self, group: str, partition: TopicPartition, owner_epoch: int, session: int, sequence: int
+    ) -> Resolution:
         """What became of a commit whose answer was lost."""
-        return self._thread.run(self._admin.resolve_attempt(group, partition, session, sequence))
+        return self._thread.run(self._admin.resolve_attempt(group, partition, owner_epoch, session, sequence))
 
     def lag(
         self, groups: Sequence[str] = (), partitions: Sequence[TopicPartition] | None = None

@@ -11,7 +11,7 @@ at the end in the order of their sizes::
      4 RELEASE  wall_ms u64, node_id u32, session u64, owner_epoch u64, group_size u8
      5 RESET    wall_ms u64, node_id u32, offset u64, expected_version u64, owner_epoch u64, force u8, restore u8,
                 pin u8, fingerprinted u8, term u64, crc32c u32, group_size u8, reason_size u16
-     6 SETTLE   session u64, sequence u64, group_size u8
+     6 SETTLE   owner_epoch u64, session u64, sequence u64, group_size u8
      7 EXPIRE   wall_ms u64, node_id u32, unused_since_ms u64, group_size u8
      8 MARK     critical u8, hold_bytes u64, group_size u8
      9 FORGET   force u8, group_size u8
@@ -57,7 +57,7 @@ _ITEM = struct.Struct("<BHBQQQQQI")
 _ACQUIRE = struct.Struct("<BBQIQQBQBH")
 _RELEASE = struct.Struct("<BBQIQQB")
 _RESET = struct.Struct("<BBQIQQQBBBBQIBH")
-_SETTLE = struct.Struct("<BBQQB")
+_SETTLE = struct.Struct("<BBQQQB")
 _EXPIRE = struct.Struct("<BBQIQB")
 _MARK = struct.Struct("<BBBQB")
 _FORGET = struct.Struct("<BBBB")
@@ -141,9 +141,9 @@ def _encode_other(command: OffsetCommand) -> bytes:
         case Reset():
             layout, texts = _RESET, (command.group.encode(), command.reason.encode())
             fields = (5, *_reset_fields(command))
-        case Settle(group, session, sequence):
+        case Settle(group, owner_epoch, session, sequence):
             layout, texts = _SETTLE, (group.encode(),)
-            fields = (6, session, sequence)
+            fields = (6, owner_epoch, session, sequence)
         case Expire(wall_ms, node_id, group, unused_since_ms):
             layout, texts = _EXPIRE, (group.encode(),)
             fields = (7, wall_ms, node_id, unused_since_ms)
@@ -216,8 +216,8 @@ def _decode_reset(data: bytes) -> Reset:
 
 
 def _decode_settle(data: bytes) -> Settle:
-    (session, sequence), (group,) = _fields(data, _SETTLE, 1)
-    return Settle(group, session, sequence)
+    (owner_epoch, session, sequence), (group,) = _fields(data, _SETTLE, 1)
+    return Settle(group, owner_epoch, session, sequence)
 
 
 def _decode_expire(data: bytes) -> Expire:

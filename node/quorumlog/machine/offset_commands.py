@@ -25,8 +25,8 @@ class Fingerprint(NamedTuple):
 class CommitItem(NamedTuple):
     """One commit: ``group`` has processed everything below ``offset``.
 
-    ``sequence`` numbers the session's commits in this partition, from 1. A NamedTuple because thousands are made a
-    second.
+    ``sequence`` numbers the commits of the tenure that ``owner_epoch`` names, from 1: (owner_epoch, session,
+    sequence) is one attempt, however often it is sent. A NamedTuple because thousands are made a second.
     """
 
     group: str
@@ -100,6 +100,7 @@ class Settle:
     be."""
 
     group: str
+    owner_epoch: int
     session: int
     sequence: int
 

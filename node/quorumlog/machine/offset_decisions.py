@@ -18,6 +18,7 @@ from quorumlog.machine.offset_results import (
     Audited,
     BeyondEnd,
     Committed,
+    EpochNotGiven,
     Expired,
     FateForgotten,
     FateKnown,
@@ -75,6 +76,7 @@ _CODES: dict[type, int] = {
     Forgotten: 26,
     Audited: 27,
     Touched: 28,
+    EpochNotGiven: 29,
 }
 #: A commit that was found to be stored already: a replica for which it is new has another table.
 _REPEATED = 2

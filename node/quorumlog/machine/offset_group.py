@@ -7,9 +7,11 @@ partition was taken over is refused on every replica alike (G7), and a commit ca
 below it are in the log before it (G5). ZooKeeper's epoch and Chubby's sequencer (Burrows, 2006, §2.4) are the same
 idea; Kafka keeps offsets in another log than the records, and can therefore check neither against the other.
 
-Ownership is a *tenure*: it begins with an Acquire, which gives it an epoch that no tenure of the group had before.
-Sequences number the commits of one session and never go back, which makes a repeat recognisable (G8);
-``quorumlog.machine.offset_memory`` has what is remembered of them.
+Ownership is a *tenure*: it begins with an Acquire, which gives it an epoch that no tenure of the group had before,
+in this life of its name or an earlier one. Sequences number the commits of one tenure and never go back. So an
+*attempt*, (owner epoch, session, sequence), is one commit and no other, however often it is sent, which makes a
+repeat recognisable (G8). A session that loses the partition and comes back begins anew: what it sends under its new
+epoch is another attempt, even if it means the same. ``quorumlog.machine.offset_memory`` has what is remembered.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from quorumlog.machine.offset_results import (
     ChangeKind,
     CommitRefusal,
     Committed,
+    EpochNotGiven,
     Expired,
     Fate,
     FateForgotten,
@@ -103,12 +106,12 @@ class OffsetGroup:
         "tenure",
     )
 
-    def __init__(self, name: str, owner_epoch: int, forgotten_version: int) -> None:
+    def __init__(self, name: str, epoch_floor: int, forgotten_version: int) -> None:
         self.name = name
         self.stored: Stored | None = None
         self.expired_wall_ms: int | None = None
         self.tenure = Tenure.NONE
-        self.owner_epoch = owner_epoch
+        self.owner_epoch = epoch_floor
         self.generation = 0
         self.session = 0
         self.last_sequence = 0
@@ -122,7 +125,7 @@ class OffsetGroup:
         self.last_use_ms = 0
         self.critical = False
         self.hold_bytes = 0
-        self.memory = OffsetMemory(forgotten_version)
+        self.memory = OffsetMemory(epoch_floor, forgotten_version)
 
     # --- questions ---
 
@@ -224,10 +227,10 @@ class OffsetGroup:
 
     def _repeated(self, item: CommitItem) -> Committed | Settled | FateForgotten:
         """An attempt of the owner whose sequence is used up: by itself, or by having been settled."""
-        found = self.memory.attempt(item.session, item.sequence)
+        found = self.memory.attempt(item.owner_epoch, item.sequence)
         if found is not None:
             return Committed(found.offset or 0, found.version, found.term, True)
-        if self.memory.may_have_forgotten(item.session, item.sequence):
+        if self.memory.may_have_forgotten(item.owner_epoch, item.sequence):
             return FateForgotten(self.forgotten_version)
         return Settled(item.sequence)
 
@@ -252,9 +255,7 @@ class OffsetGroup:
             self.previous_released = self.tenure in (Tenure.NONE, Tenure.RELEASED)
             self.tenure = _HELD
             self.owner_epoch += 1
-            if self.session != command.session:
-                # A session that comes back may repeat, under its new epoch, what it sent under an earlier one.
-                self.session, self.last_sequence = command.session, self.memory.last_sequence(command.session)
+            self.session, self.last_sequence = command.session, 0
         self.last_owner = command.owner
         self.generation = max(self.generation, command.generation)
         self.exclusive = command.exclusive
@@ -340,27 +341,34 @@ class OffsetGroup:
 
     # --- what became of a commit ---
 
-    def settle(self, session: int, sequence: int) -> SettleResult:
+    def settle(self, owner_epoch: int, session: int, sequence: int) -> SettleResult:
         """``fate_of_attempt``, with "not yet" made "never": the sequence is used up."""
-        fate = self.fate_of_attempt(session, sequence)
+        fate = self.fate_of_attempt(owner_epoch, session, sequence)
         if fate is None:
             self.last_sequence = sequence
             return FateKnown(Fate.NEVER_HAPPENED, None, self.live)
         return fate
 
-    def fate_of_attempt(self, session: int, sequence: int) -> SettleResult | None:
+    def fate_of_attempt(self, owner_epoch: int, session: int, sequence: int) -> SettleResult | None:
         """What became of a commit, as of what is applied here; None: it may still arrive and be stored.
 
-        Once the tenure is over it is final: what arrives now carries an epoch that is fenced.
+        Once the tenure is over it is final: what arrives now carries an epoch that is fenced, or one whose owner
+        has given back. So it is for a session that never had that epoch.
         """
-        found = self.memory.attempt(session, sequence)
+        if not 0 < owner_epoch <= self.owner_epoch:
+            return EpochNotGiven(owner_epoch, self.owner_epoch)
+        found = self.memory.attempt(owner_epoch, sequence)
         if found is not None:
-            return self._stored_once(found)
-        if self.memory.may_have_forgotten(session, sequence):
+            if found.session == session:
+                return self._stored_once(found)
+        elif self.memory.may_have_forgotten(owner_epoch, sequence):
             return FateForgotten(self.forgotten_version)
-        if self.tenure is _HELD and session == self.session and sequence > self.last_sequence:
+        elif self._open(owner_epoch, session) and sequence > self.last_sequence:
             return None
         return FateKnown(Fate.NEVER_HAPPENED, None, self.live)
+
+    def _open(self, owner_epoch: int, session: int) -> bool:
+        return self.tenure is _HELD and owner_epoch == self.owner_epoch and session == self.session
 
     def fate_of_receipt(self, offset: int, version: int, term: int) -> SettleResult:
         """What became of the commit whose receipt this claims to be. A reset's version is good for one, too."""

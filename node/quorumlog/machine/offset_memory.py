@@ -4,9 +4,16 @@ The last ``REMEMBERED_COMMITS`` commits and, apart from them, the last ``REMEMBE
 frequent commits must not push out who owned the partition and who moved the offset. Both are replicated state,
 evictions included.
 
-``forgotten_version`` is that of the newest change of the *offset* that is remembered no longer, 0 if there is none.
-It is what makes "this was never stored" an answer: it is given only where it cannot have been forgotten
-(the client sessions of the dissertation's §6.3, which must likewise not forget what may still be asked about).
+Two marks say how far it has forgotten, one for each way to ask. They are what makes "this was never stored" an
+answer: it is given only where it cannot have been forgotten (the client sessions of the dissertation's §6.3, which
+must likewise not forget what may still be asked about):
+
+- ``forgotten_version`` is that of the newest change of the *offset* that is remembered no longer, 0 if there is
+  none. Versions grow.
+- ``forgotten_attempt`` is (owner epoch, sequence) of the newest *commit* that is remembered no longer. These grow
+  as well: epochs from one tenure to the next, and within one tenure sequences. Commits are forgotten in the order
+  in which they were stored, so of what lies above this none is forgotten. It would not do to go by sessions: one
+  that lost the partition and came back has attempts on both sides of whatever was forgotten between.
 """
 
 from __future__ import annotations
@@ -21,21 +28,28 @@ REMEMBERED_LANDMARKS = 64
 #: Apart from commits, what changes the stored offset.
 _MOVES = (ChangeKind.RESET, ChangeKind.RESTORE)
 
+#: The largest sequence that there can be.
+_LAST = (1 << 64) - 1
+
 
 class OffsetMemory:
     """``commits`` and ``landmarks``, the oldest first. To whoever is outside the machine it is only to be read."""
 
-    __slots__ = ("commits", "forgotten_version", "landmarks")
+    __slots__ = ("commits", "forgotten_attempt", "forgotten_version", "landmarks")
 
-    def __init__(self, forgotten_version: int) -> None:
+    def __init__(self, epoch_floor: int, forgotten_version: int) -> None:
+        """Of a group whose epochs begin above ``epoch_floor``: what earlier lives of its name did is forgotten."""
         self.commits: deque[Change] = deque()
         self.landmarks: deque[Change] = deque()
         self.forgotten_version = forgotten_version
+        self.forgotten_attempt = (epoch_floor, _LAST)
 
     def add_commit(self, change: Change) -> None:
         commits = self.commits
         if len(commits) >= REMEMBERED_COMMITS:
-            self._forget(commits.popleft())
+            oldest = commits.popleft()
+            self._forget(oldest)
+            self.forgotten_attempt = (oldest.owner_epoch, oldest.sequence)
         commits.append(change)
 
     def add_landmark(self, change: Change) -> None:
@@ -54,10 +68,10 @@ class OffsetMemory:
         """All that is remembered, oldest first. No two changes of a group have one version."""
         return tuple(sorted((*self.commits, *self.landmarks), key=_version))
 
-    def attempt(self, session: int, sequence: int) -> Change | None:
-        """The commit that this attempt came to."""
+    def attempt(self, owner_epoch: int, sequence: int) -> Change | None:
+        """The commit of this number in the tenure of this epoch."""
         for change in reversed(self.commits):
-            if change.sequence == sequence and change.session == session:
+            if change.sequence == sequence and change.owner_epoch == owner_epoch:
                 return change
         return None
 
@@ -71,30 +85,9 @@ class OffsetMemory:
                 return change
         return None
 
-    def last_sequence(self, session: int) -> int:
-        """The highest that the session has stored; 0: none is remembered."""
-        return max((change.sequence for change in self.commits if change.session == session), default=0)
-
-    def may_have_forgotten(self, session: int, sequence: int) -> bool:
-        """Whether the attempt, which is not among the commits, may have been there once.
-
-        Commits are forgotten oldest first and a session's sequences grow. So it was not, if an earlier commit of
-        the session is still there; nor if the session is younger than whatever is forgotten. The *oldest* Acquire
-        of the session that is remembered says how old it is: it may have lost the partition and come back.
-
-        What this cannot see: a session that comes back after its first Acquire has left the landmarks (so many
-        changes of owner later, or in a later life of a group that was removed). An attempt carries no epoch that
-        would tell. Sessions are random numbers drawn for one consumer's life, and whoever asks does so soon after.
-        """
-        if not self.forgotten_version:
-            return False
-        for change in self.commits:
-            if change.session == session and change.sequence < sequence:
-                return False
-        for change in self.landmarks:
-            if change.kind is ChangeKind.ACQUIRE and change.session == session:
-                return change.version <= self.forgotten_version
-        return True
+    def may_have_forgotten(self, owner_epoch: int, sequence: int) -> bool:
+        """Whether the attempt, which is not among the commits, may have been there once."""
+        return (owner_epoch, sequence) <= self.forgotten_attempt
 
 
 def _version(change: Change) -> int:

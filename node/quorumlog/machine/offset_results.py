@@ -223,6 +223,17 @@ class Fate(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class EpochNotGiven:
+    """Whose attempt is asked about? Nobody has been given this owner epoch; the newest that was is ``owner_epoch``.
+
+    Not the same as "it never happened": somebody may be given it yet.
+    """
+
+    asked_epoch: int
+    owner_epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class FateKnown:
     """What became of a commit, for good. ``commit``: its line of history, if it was stored."""
 
@@ -299,7 +310,7 @@ ResetRefusal = (
 )
 """Fenced, NotOwner and Expired only for a pin: it is the owner's to set."""
 ResetResult = WasReset | ResetRefusal
-SettleResult = FateKnown | FateForgotten
+SettleResult = FateKnown | FateForgotten | EpochNotGiven
 ExpireResult = TombstoneMade | TombstoneGone | StillUsed | UnknownGroup
 OffsetResult = (
     CommitsResult

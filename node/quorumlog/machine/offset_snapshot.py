@@ -6,7 +6,7 @@ Layout, little-endian; flags are 0 or 1, texts are UTF-8, and whatever a flag sa
     group   name_size u8, last_owner_size u16, previous_owner_size u16, tenure u8, previous_released u8, exclusive
             u8, critical u8, stored u8, expired u8, owner_epoch u64, generation u64, session u64, last_sequence u64,
             lease_ms u64, last_sign_ms u64, last_use_ms u64, hold_bytes u64, expired_wall_ms u64,
-            forgotten_version u64, commits u8, landmarks u8;
+            forgotten_version u64, forgotten_epoch u64, forgotten_sequence u64, commits u8, landmarks u8;
             the three texts; if stored, the stored offset; the commits, then the landmarks, oldest first
     stored  offset u64, version u64, term u64, wall_ms u64, fingerprinted u8, fingerprint_term u64, crc32c u32,
             metadata_size u16; the metadata
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from quorumlog.machine.cursor import Cursor
 
 _TABLE = struct.Struct("<IQQ")
-_GROUP = struct.Struct("<BHHBBBBBBQQQQQQQQQQBB")
+_GROUP = struct.Struct("<BHHBBBBBBQQQQQQQQQQQQBB")
 _STORED = struct.Struct("<QQQQBQIH")
 _CHANGE = struct.Struct("<BBQQQQQQQIHH")
 
@@ -62,6 +62,8 @@ class _GroupHead(NamedTuple):
     hold_bytes: int
     expired_wall_ms: int
     forgotten_version: int
+    forgotten_epoch: int
+    forgotten_sequence: int
     commits: int
     landmarks: int
 
@@ -99,6 +101,8 @@ def _encode_group(group: OffsetGroup, parts: list[bytes]) -> None:
                 hold_bytes=group.hold_bytes,
                 expired_wall_ms=expired_wall_ms or 0,
                 forgotten_version=group.forgotten_version,
+                forgotten_epoch=group.memory.forgotten_attempt[0],
+                forgotten_sequence=group.memory.forgotten_attempt[1],
                 commits=len(group.memory.commits),
                 landmarks=len(group.memory.landmarks),
             )
@@ -175,6 +179,7 @@ def _decode_group(cursor: Cursor) -> OffsetGroup:
         raise ValueError("a tombstone of nothing")
     if head.commits > REMEMBERED_COMMITS or head.landmarks > REMEMBERED_LANDMARKS:
         raise ValueError("more history than is remembered")
+    group.memory.forgotten_attempt = (head.forgotten_epoch, head.forgotten_sequence)
     group.memory.commits = deque(_decode_change(cursor) for _ in range(head.commits))
     group.memory.landmarks = deque(_decode_change(cursor) for _ in range(head.landmarks))
     commit = ChangeKind.COMMIT

@@ -39,6 +39,7 @@ from quorumlog.machine.offset_results import (
     CommitRefusal,
     CommitsResult,
     Committed,
+    EpochNotGiven,
     ExpireResult,
     Fate,
     FateForgotten,
@@ -103,9 +104,11 @@ class OffsetTable:
                 return Released()
             case Reset():
                 return self._reset(command, place)
-            case Settle(name, session, sequence):
+            case Settle(name, owner_epoch, session, sequence):
                 known = self._groups.get(name)
-                return self._fate_of_unknown() if known is None else known.settle(session, sequence)
+                if known is None:
+                    return self._attempt_of_unknown(owner_epoch)
+                return known.settle(owner_epoch, session, sequence)
             case Expire():
                 return self._expire(command, place)
             case Mark():
@@ -222,24 +225,28 @@ class OffsetTable:
         group = self._groups.get(command.group)
         return stored_by_reset(None if group is None else group.stored, command, place)
 
-    def fate_of_attempt(self, name: str, session: int, sequence: int) -> SettleResult | None:
+    def fate_of_attempt(self, name: str, owner_epoch: int, session: int, sequence: int) -> SettleResult | None:
         """What became of a commit; None: only Settle can tell, because it may still arrive and be stored. Of what
         is applied here: for an answer that holds, take a read index first."""
         group = self._groups.get(name)
-        return self._fate_of_unknown() if group is None else group.fate_of_attempt(session, sequence)
+        if group is None:
+            return self._attempt_of_unknown(owner_epoch)
+        return group.fate_of_attempt(owner_epoch, session, sequence)
 
     def fate_of_receipt(self, name: str, offset: int, version: int, term: int) -> SettleResult:
         """What became of the commit whose receipt this is; as ``fate_of_attempt``."""
         group = self._groups.get(name)
-        if group is None:
-            return self._fate_of_unknown(version)
-        return group.fate_of_receipt(offset, version, term)
-
-    def _fate_of_unknown(self, version: int = 0) -> SettleResult:
-        """Of a commit of a group that is not here: it may have been, under a group that is gone."""
-        if version <= self.removed_version and self.removed_version:
+        if group is not None:
+            return group.fate_of_receipt(offset, version, term)
+        if version <= self.removed_version:
             return FateForgotten(self.removed_version)
         return FateKnown(Fate.NEVER_HAPPENED, None, None)
+
+    def _attempt_of_unknown(self, owner_epoch: int) -> SettleResult:
+        """Of a group that is not here: it may have been, and is gone."""
+        if 0 < owner_epoch <= self.epoch_floor:
+            return FateForgotten(self.removed_version)
+        return EpochNotGiven(owner_epoch, self.epoch_floor)
 
     def due_to_expire(self, unused_since_ms: int) -> list[str]:
         """The groups of which Expire with this bound would do something, sorted."""

@@ -160,9 +160,10 @@ class ReceiptAt:
 
 @dataclass(frozen=True, slots=True)
 class AttemptAt:
-    """A commit whose answer was lost."""
+    """A commit whose answer was lost, as it was sent."""
 
     group: str
+    owner_epoch: int
     session: int
     sequence: int
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from quorumlog.machine.offset_commands import MAX_OWNER, MAX_REASON, CommitItem
 from quorumlog.replica.failures import Failure, Reason
 from quorumlog.replica.group_ids import group_fault
+from quorumlog.replica.offset_api import AttemptAt
 
 if TYPE_CHECKING:
     from quorumlog.machine.offset_results import FateKnown
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from quorumlog.replica.offset_api import (
         AcquiredOffset,
         AcquireRequest,
-        AttemptAt,
         AuditBegun,
         CommittedOffset,
         FetchedOffset,
@@ -94,7 +94,7 @@ class OffsetDesk:
         if offsets is None:
             return
         if item.sequence < 1:
-            done(_invalid("sequence", "a session's commits are numbered from 1"))
+            done(_invalid("sequence", "an owner's commits are numbered from 1"))
         elif item.owner_epoch < 1:
             why = "a commit needs an owner epoch, which Acquire gives"
             done(Failure(Reason.NOT_OWNER, why, fields={"owner_epoch": "0"}))
@@ -128,7 +128,12 @@ class OffsetDesk:
     ) -> None:
         """What became of a commit, for good."""
         offsets = self._ask(topic, partition, what.group, done)
-        if offsets is not None:
+        if offsets is None:
+            return
+        fault = attempt_fault(what) if isinstance(what, AttemptAt) else None
+        if fault is not None:
+            done(fault)
+        else:
             offsets.queries.resolve(what, self._deadline_ms(timeout_ms), done)
 
     # --- operators ---
@@ -254,6 +259,15 @@ def reset_fault(asked: ResetRequest) -> Failure | None:
         return _invalid("to", "a reset leads to one of: a position, an earlier version, the expired offset")
     if to.start is not None and to.start.value < 0:
         return _invalid("to", f"a position of {to.start.value}")
+    return None
+
+
+def attempt_fault(what: AttemptAt) -> Failure | None:
+    """What is wrong with the name of an attempt, if anything: it is named in full, or it is another one's name."""
+    if what.owner_epoch < 1:
+        return _invalid("owner_epoch", "an attempt is named by the owner epoch that it was sent under, from 1")
+    if what.sequence < 1:
+        return _invalid("sequence", "commits are numbered from 1")
     return None
 
 

@@ -148,9 +148,10 @@ class OffsetQueries:
         if isinstance(what, ReceiptAt):
             fate = offsets.fate_of_receipt(what.group, what.offset, what.version, what.term)
         else:
-            fate = offsets.fate_of_attempt(what.group, what.session, what.sequence)
+            fate = offsets.fate_of_attempt(what.group, what.owner_epoch, what.session, what.sequence)
             if fate is None:
-                self._ground.run(Settle(what.group, what.session, what.sequence), deadline_ms, known)
+                settle = Settle(what.group, what.owner_epoch, what.session, what.sequence)
+                self._ground.run(settle, deadline_ms, known)
                 return
         known(fate)
 

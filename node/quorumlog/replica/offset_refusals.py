@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from quorumlog.machine.offset_results import (
     BeyondEnd,
+    EpochNotGiven,
     Expired,
     FateForgotten,
     Fenced,
@@ -51,6 +52,10 @@ def refusal(group: str, partition: str, result: object) -> Failure:
         case Settled(sequence):
             why = f"commit {sequence} of {where} was settled as never happened"
             return Failure(Reason.COMMIT_SETTLED, why, fields={"sequence": str(sequence)})
+        case EpochNotGiven(asked, given):
+            why = f"nobody has been given owner epoch {asked} of {where}; the newest is {given}"
+            fields = {"field": "owner_epoch", "owner_epoch": str(given)}
+            return Failure(Reason.INVALID_REQUEST, why, fields=fields)
         case GroupActive(owner):
             return Failure(Reason.GROUP_ACTIVE, f"{where} is owned by {owner!r}", fields={"owner": owner})
         case UnknownGroup() | NotExpired():

@@ -111,7 +111,7 @@ def to_resolve(message: pb.ResolveRequest) -> tuple[str, int, api.ReceiptAt | ap
             return (
                 attempt.topic,
                 attempt.partition,
-                api.AttemptAt(attempt.group, attempt.session, attempt.sequence),
+                api.AttemptAt(attempt.group, attempt.owner_epoch, attempt.session, attempt.sequence),
             )
         case _:
             return invalid("commit", "neither a receipt nor an attempt given")

@@ -743,7 +743,7 @@ class Commit(_message.Message):
     session: _builtins.int
     """The session that acquired."""
     sequence: _builtins.int
-    """Grows with every new commit of the session in this partition, from 1; the same for a repeat."""
+    """Grows with every new commit of this owner epoch, from 1; the same for a repeat."""
     metadata: _builtins.bytes
     """At most 4 KiB, returned by Fetch."""
     @_builtins.property
@@ -1310,6 +1310,7 @@ class Attempt(_message.Message):
     PARTITION_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    OWNER_EPOCH_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     """The group."""
     topic: _builtins.str
@@ -1320,6 +1321,8 @@ class Attempt(_message.Message):
     """As sent."""
     sequence: _builtins.int
     """As sent."""
+    owner_epoch: _builtins.int
+    """As sent."""
     def __init__(
         self,
         *,
@@ -1328,10 +1331,11 @@ class Attempt(_message.Message):
         partition: _builtins.int = ...,
         session: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        owner_epoch: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "partition", b"partition", "sequence", b"sequence", "session", b"session", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "owner_epoch", b"owner_epoch", "partition", b"partition", "sequence", b"sequence", "session", b"session", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
