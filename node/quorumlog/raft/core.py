@@ -326,6 +326,10 @@ class Raft:
             raise NotLeader(self._leader)
         return self._leadership
 
+    def close(self) -> None:
+        """Out of service. There is nothing to give back: whoever has files of its own may need it
+        (``quorumlog.engines``)."""
+
     # --- quiet
 
     def become_quiet(self, absent: frozenset[ReplicaId] = _NOBODY) -> bool:

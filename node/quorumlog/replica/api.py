@@ -55,6 +55,8 @@ class NodeConfig:
     coordinators: int = 4
     """Partitions of the internal topic that coordinates consumer groups, at most 14; 0: there is none. What the
     cluster was first started with counts."""
+    engine: str = "raft"
+    """What replicates (``quorumlog.engines``): the same on all nodes."""
     balance_leaders: bool = True
     """Hand leadership back to a partition's preferred replica once that has been up for a while."""
 

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from quorumlog.engines import EngineMessage
     from quorumlog.raft.types import Message, ReplicaId
 
 
@@ -89,7 +90,7 @@ class Frame:
     lane: Lane
     session: int
     sequence: int
-    messages: tuple[tuple[int, Message], ...] = ()
+    messages: tuple[tuple[int, Message | EngineMessage], ...] = ()
     """(group id, message), in the order they were sent."""
     chunks: tuple[CheckpointChunk, ...] = ()
     checkpoint_results: tuple[CheckpointResult, ...] = ()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from quorumlog.engines import CoreSettings, engine_named
 from quorumlog.machine import (
     FIRST_TOPIC_GROUP_ID,
     ControllerMachine,
@@ -20,7 +21,6 @@ from quorumlog.machine import (
 )
 from quorumlog.machine.coordinator import CoordinatorMachine
 from quorumlog.machine.topics import SYSTEM_SEGMENT_BYTES
-from quorumlog.raft import Raft, RaftConfig
 from quorumlog.raft.types import Configuration
 from quorumlog.replica.api import Job, JobPriority, NodeConfig, ReplicaDescription, Runnable
 from quorumlog.replica.controller import ControllerService
@@ -89,6 +89,7 @@ class Groups:
         self.partitions: dict[int, PartitionService] = {}
         self.coordinators: dict[int, CoordinatorService] = {}
         self.controller: ControllerService | None = None
+        self.engine = engine_named(config.engine)
         self._config = config
         self._directory = directory
         self._host = host
@@ -105,6 +106,7 @@ class Groups:
     def open_all(self, on_change: Callable[[], None]) -> None:
         """Opens what is on the disk; blocking. ``on_change`` is called whenever the controller's topics change."""
         self._on_change = on_change
+        self._directory.claim_engine(self.engine.name)
         on_disk = self._directory.groups()
         if CONTROLLER_GROUP not in on_disk:
             self._install(CONTROLLER_GROUP, self._create_log(CONTROLLER_GROUP, 0, self._config.nodes, _UNBOUND))
@@ -153,11 +155,22 @@ class Groups:
         reader.close()
         if checkpoint.index:
             machine.restore(log.read_checkpoint())
-        raft = Raft(
-            RaftConfig(own, self._config.election_ticks, self._config.heartbeat_ticks),
-            log,
-            checkpoint.index,
-            random.Random(self._random.getrandbits(64)),
+        config = self._config
+        raft = self.engine.core(
+            CoreSettings(
+                group_id,
+                own,
+                log.directory,
+                self._directory.files,
+                log,
+                checkpoint.index,
+                random.Random(self._random.getrandbits(64)),
+                config.tick_ms,
+                config.election_ticks,
+                config.heartbeat_ticks,
+                self._host.now_ms,
+                self._host.reachable,
+            )
         )
         inbox = CheckpointInbox(self._directory.files, log.directory)
         replica = Replica(group_id, own, log, inbox, machine, raft, self._random.getrandbits(62), self._host)
@@ -264,6 +277,8 @@ class Groups:
         forgotten."""
         self._damaged[group_id] = why
         self._host.emit(ReplicaDamaged(group_id, why))
+        if not self.engine.replaces_replicas:
+            return
         nodes = self.replica_nodes(group_id) or self._config.nodes
         config = self._desired[group_id].config if group_id in self._desired else _UNBOUND
 

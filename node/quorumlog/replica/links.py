@@ -21,6 +21,7 @@ from quorumlog.replica.frames import (
 )
 
 if TYPE_CHECKING:
+    from quorumlog.engines import EngineMessage
     from quorumlog.raft.types import Message
 
 
@@ -37,7 +38,7 @@ class Outgoing:
         self.clear()
 
     def clear(self) -> None:
-        self.messages: list[tuple[int, Message]] = []
+        self.messages: list[tuple[int, Message | EngineMessage]] = []
         self.chunks: list[CheckpointChunk] = []
         self.results: list[CheckpointResult] = []
         self.replacements: list[ReplaceReplica] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quorumlog.engines import EngineMessage
 from quorumlog.raft.types import AppendRequest, Message
 from quorumlog.replica.api import LinkDescription, NodeConfig
 from quorumlog.replica.events import Event, PeerHeard, PeerSilent
@@ -69,11 +70,11 @@ class Mesh:
         outgoing = link.lane(lane)
         return outgoing if outgoing.up else None
 
-    def send(self, group_id: int, message: Message) -> None:
+    def send(self, group_id: int, message: Message | EngineMessage) -> None:
         """Puts a Raft message on its lane. One that cannot leave is lost, as on any network; its sender is told
-        where that saves it a time-out."""
+        where that saves it a time-out. Another engine's messages keep their order: all take one lane."""
         is_append = type(message) is AppendRequest and bool(message.entries)
-        outgoing = self.outgoing(node_of(message.to), Lane.BULK if is_append else Lane.URGENT)
+        outgoing = self.outgoing(node_of(message.to), Lane.BULK if is_append or type(message) is EngineMessage else Lane.URGENT)
         if outgoing is not None:
             outgoing.messages.append((group_id, message))
         elif is_append:
@@ -210,6 +211,11 @@ class Mesh:
         """Something was heard from ``peer`` within the election timeout."""
         link = self._links.get(peer)
         return link is not None and not link.silent
+
+    def reachable(self, peer: int) -> bool:
+        """It is heard, and whatever is sent to it can leave."""
+        link = self._links.get(peer)
+        return link is not None and not link.silent and link.up and link.lane(Lane.BULK).up
 
     def heard_for_ms(self, peer: int, now_ms: int) -> int:
         """For how long it has been heard without a break; 0 while it is silent."""

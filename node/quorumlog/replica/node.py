@@ -169,6 +169,9 @@ class Node:
         self._mesh.plan(replica, self._clock.now_ms())
         self.touch(replica)
 
+    def reachable(self, node_id: int) -> bool:
+        return self._mesh.reachable(node_id)
+
     def quarantine(self, replica: Replica, why: str) -> None:
         self._awake.pop(replica.group_id, None)
         self._groups.quarantine(replica, why)

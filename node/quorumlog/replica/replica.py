@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from quorumlog.raft import NoLeader, NotLeader, NotVoter, Raft, ensure
+from quorumlog.raft import NoLeader, NotLeader, NotVoter, ensure
 from quorumlog.raft.types import (
     Checkpoint,
     ConfigurationChange,
@@ -41,6 +41,7 @@ from quorumlog.replica.events import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from quorumlog.engines import Core, EngineMessage
     from quorumlog.machine import StateMachine
     from quorumlog.replica.seam import Host, Service
     from quorumlog.storage import CheckpointInbox, PartitionLog
@@ -85,7 +86,7 @@ class Replica:
         log: PartitionLog,
         inbox: CheckpointInbox,
         machine: StateMachine,
-        raft: Raft,
+        raft: Core,
         first_context: int,
         host: Host,
     ) -> None:
@@ -117,7 +118,7 @@ class Replica:
 
     # --- inputs ---
 
-    def step(self, message: Message) -> None:
+    def step(self, message: Message | EngineMessage) -> None:
         self.raft.step(message)
         self._host.touch(self)
 
@@ -470,6 +471,7 @@ class Replica:
             return
         self.closed = True
         self._barriers.fail()
+        self.raft.close()
         self._close_log()
 
     def _close_log(self) -> None:

@@ -22,6 +22,9 @@ class Host(Protocol):
 
     def send(self, group_id: int, message: Message) -> None: ...
 
+    def reachable(self, node_id: int) -> bool:
+        """The node is heard, and what is sent to it can leave."""
+
     def submit(self, job: Job) -> None: ...
 
     def touch(self, replica: Replica) -> None:

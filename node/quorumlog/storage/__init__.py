@@ -19,6 +19,7 @@ from quorumlog.storage.errors import (
     StorageError,
     SyncFailed,
     WrongCluster,
+    WrongEngine,
     WrongNode,
     WrongReplica,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "TransferKey",
     "WriteJob",
     "WrongCluster",
+    "WrongEngine",
     "WrongNode",
     "WrongReplica",
     "ZeroFillJob",

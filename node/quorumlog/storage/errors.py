@@ -118,6 +118,15 @@ class WrongCluster(StorageError):
         self.found = found
 
 
+class WrongEngine(StorageError):
+    """The data directory was written by another engine: what that one had acknowledged, only that one can read."""
+
+    def __init__(self, directory: str, expected: str, found: str) -> None:
+        super().__init__(f"{directory} was written with engine {found!r}, not {expected!r}")
+        self.expected = expected
+        self.found = found
+
+
 class WrongNode(StorageError):
     """The data directory belongs to another node of the cluster."""
 

@@ -3,6 +3,7 @@
 ::
 
     node.json                       {"format": 1, "cluster": "...", "node": 1, "crc32c": ...}
+    engine-<name>                   which engine writes here; no such file: our own Raft
     starts-<n>                      how often a node was started here; an empty file whose name is the number
     lock                            exclusively locked while a node runs
     groups/<group id>/replica-<n>/  the log of incarnation n of this node's replica (``PartitionLog``)
@@ -19,7 +20,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from quorumlog.storage.errors import CorruptLog, LockedDirectory, LogExists, NewerFormat, WrongCluster, WrongNode
+from quorumlog.storage.errors import CorruptLog, LockedDirectory, LogExists, NewerFormat, WrongCluster, WrongEngine, WrongNode
 from quorumlog.storage.files import write_new_file
 from quorumlog.storage.format import crc32c_extend
 
@@ -31,6 +32,8 @@ _IDENTITY = "node.json"
 _GROUPS = "groups"
 _DELETED = "deleted-"
 _STARTS = "starts-"
+_ENGINE = "engine-"
+_OWN_ENGINE = "raft"
 _START = re.compile(r"starts-([0-9]+)")
 _REPLICA = re.compile(r"replica-([0-9]+)(\.damaged)?")
 
@@ -78,6 +81,20 @@ class NodeDirectory:
     def close(self) -> None:
         """Gives the lock back."""
         self._lock.release()
+
+    def claim_engine(self, name: str) -> None:
+        """Marks the directory as written by the engine of that name, durably. Raises WrongEngine if it was another's.
+
+        Our own needs no mark: a directory without one that holds groups is its.
+        """
+        marks = [one for one in self._files.listdir(self.directory) if one.startswith(_ENGINE)]
+        if not marks and (name == _OWN_ENGINE or not self.groups()):
+            if name != _OWN_ENGINE:
+                write_new_file(self._files, self.directory, f"{_ENGINE}{name}", [])
+            return
+        found = marks[0].removeprefix(_ENGINE) if marks else _OWN_ENGINE
+        if found != name:
+            raise WrongEngine(self.directory, name, found)
 
     def replica_path(self, group_id: int, incarnation: int) -> str:
         """Where ``PartitionLog`` keeps this incarnation's log."""
