@@ -283,6 +283,7 @@ def _description(answer: admin_pb2.DescribeNodeResponse) -> NodeDescription:
         engine=answer.engine,
         replicas=tuple(_replica(each) for each in answer.replicas),
         links=tuple(Link(each.node_id, each.up, each.silent_ms) for each in answer.links),
+        lacks=tuple((each.guarantee, each.why) for each in answer.lacks),
     )
 
 

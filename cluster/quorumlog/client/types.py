@@ -111,6 +111,8 @@ class NodeDescription:
     engine: str
     replicas: tuple[Replica, ...]
     links: tuple[Link, ...]
+    lacks: tuple[tuple[str, str], ...] = ()
+    """(guarantee, what happens instead) of what its engine does not hold."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,6 +126,8 @@ def _as_record(
     return {
         "cluster_id": cluster.cluster_id,
         "controller": cluster.controller,
+        "engine": _engine(descriptions),
+        "engine_lacks": [{"guarantee": guarantee, "why": why} for guarantee, why in _lacks(descriptions)],
         "nodes": [
             {
                 "node_id": node.node_id,
@@ -146,7 +148,10 @@ def _as_record(
 def _show(cluster: Cluster, descriptions: list[NodeDescription], groups: list[GroupStatus]) -> None:
     described = {node.node_id: node for node in descriptions}
     console.print(
-        Text.assemble((cluster.cluster_id, "bold"), f"  {len(cluster.nodes)} nodes, {len(groups)} groups\n")
+        Text.assemble(
+            (cluster.cluster_id, "bold"),
+            f"  {len(cluster.nodes)} nodes, {len(groups)} groups, engine {_engine(descriptions)}\n",
+        )
     )
     nodes = table("node", "address", "state", "leads", "replicas", "links", "up", right=("leads", "replicas", "up"))
     for node in cluster.nodes:
@@ -168,6 +173,22 @@ def _show(cluster: Cluster, descriptions: list[NodeDescription], groups: list[Gr
     console.print(nodes)
     console.print()
     console.print(_group_table(groups))
+    lacks = _lacks(descriptions)
+    if lacks:
+        console.print(Text(f"\nWith engine {_engine(descriptions)} these do not hold:", style="yellow"))
+        shown = table("guarantee", "what happens instead")
+        for guarantee, why in lacks:
+            shown.add_row(guarantee, why)
+        console.print(shown)
+
+
+def _engine(descriptions: list[NodeDescription]) -> str:
+    """What replicates; all nodes run the same one, or they do not talk."""
+    return " and ".join(sorted({description.engine for description in descriptions})) or "unknown"
+
+
+def _lacks(descriptions: list[NodeDescription]) -> tuple[tuple[str, str], ...]:
+    return next((description.lacks for description in descriptions if description.lacks), ())
 
 
 def _group_table(groups: list[GroupStatus]) -> object:

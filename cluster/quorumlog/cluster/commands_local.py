@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +20,14 @@ from rich.markup import escape
 from rich.text import Text
 
 from quorumlog.cluster.launcher import LocalCluster
-from quorumlog.cluster.layout import DEFAULT_BASE_PORT, LayoutError, NodeLayout, port_of, state_path
+from quorumlog.cluster.layout import (
+    DEFAULT_BASE_PORT,
+    DEFAULT_ENGINE,
+    LayoutError,
+    NodeLayout,
+    port_of,
+    state_path,
+)
 from quorumlog.cluster.output import Format, FormatOption, console, duration, print_json, size, table
 from quorumlog.cluster.probe import NodeProbe
 from quorumlog.cluster.processes import CLOCK_TICKS_PER_SECOND
@@ -40,6 +48,11 @@ DataOption = Annotated[
 DEFAULT_DATA = Path("data")
 REFRESH_S = 1.0
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Engine(StrEnum):
+    raft = "raft"
+    pysyncobj = "pysyncobj"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +149,20 @@ def program() -> str:
     return path if "/" in path else f"./{path}"
 
 
-def open_or_create(directory: Path, nodes: int | None, base_port: int) -> LocalCluster:
+def open_or_create(directory: Path, nodes: int | None, base_port: int, engine: Engine | None) -> LocalCluster:
     """The cluster of that directory, made if there is none.
 
-    Raises LayoutError if it has another number of nodes.
+    Raises LayoutError if it has another number of nodes, or another engine.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if not state_path(directory).exists():
-        return LocalCluster.create(directory, 3 if nodes is None else nodes, base_port)
+        wanted = DEFAULT_ENGINE if engine is None else engine.value
+        return LocalCluster.create(directory, 3 if nodes is None else nodes, base_port, engine=wanted)
     cluster = LocalCluster.open(directory)
     if nodes is not None and nodes != len(cluster.nodes):
         raise LayoutError(f"the cluster under {directory} has {len(cluster.nodes)} nodes, not {nodes}")
+    if engine is not None and engine.value != cluster.engine:
+        raise LayoutError(f"the cluster under {directory} runs engine {cluster.engine}, not {engine.value}")
     return cluster
 
 
@@ -160,10 +176,14 @@ def up_command(
     base_port: Annotated[
         int, typer.Option(min=1, max=65000, help="Listen on the first free ports above this (new clusters only).")
     ] = DEFAULT_BASE_PORT,
+    engine: Annotated[
+        Engine | None,
+        typer.Option(help="What replicates; raft for a new cluster. pysyncobj holds less.", show_default=False),
+    ] = None,
 ) -> None:
     """Start a local cluster, or those of its nodes that are not running, and show its state; Ctrl-C stops it."""
     with _signals_as_interrupts():
-        cluster = open_or_create(data, nodes, base_port)
+        cluster = open_or_create(data, nodes, base_port, engine)
         with cluster.exclusively():
             started = _start(cluster)
         if not started:
@@ -231,7 +251,7 @@ def _show_live(cluster: LocalCluster, data: Path) -> None:
         f"\nTry, in another terminal:\n{escape(next_steps(cluster, data))}\n\nCtrl-C stops it."
     )
     heading = Text.assemble(
-        ("quorumlog", "bold"), f"  {cluster.cluster_id}, {len(cluster.nodes)} nodes, data in {data}\n"
+        ("quorumlog", "bold"), f"  {cluster.cluster_id}, {len(cluster.nodes)} nodes, engine {cluster.engine}, data in {data}\n"
     )
     with Live(console=console, auto_refresh=False) as live:
         while cluster.running():

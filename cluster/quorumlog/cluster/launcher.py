@@ -65,6 +65,7 @@ class LocalCluster:
         base_port: int = layouts.DEFAULT_BASE_PORT,
         *,
         log_level: str = "info",
+        engine: str = layouts.DEFAULT_ENGINE,
     ) -> LocalCluster:
         """Plans a new cluster and writes its files; starts nothing.
 
@@ -73,7 +74,7 @@ class LocalCluster:
         directory = directory.resolve()
         if layouts.state_path(directory).exists():
             raise LayoutError(f"there is a cluster under {directory} already")
-        layout = layouts.plan("local-" + secrets.token_hex(4), node_count, base_port)
+        layout = replace(layouts.plan("local-" + secrets.token_hex(4), node_count, base_port), engine=engine)
         for node in layout.nodes:
             home = layouts.node_directory(directory, node.node_id)
             home.mkdir(parents=True, exist_ok=True)
@@ -87,6 +88,11 @@ class LocalCluster:
         """The cluster that is there. Raises LayoutError when there is none."""
         directory = directory.resolve()
         return cls(directory, layouts.load(directory))
+
+    @property
+    def engine(self) -> str:
+        """What replicates."""
+        return self._layout.engine
 
     def rewrite_config(self, node_id: int, seen: tuple[NodeLayout, ...]) -> None:
         """Gives one node other addresses for its peers than they have: relays that can be cut, say."""

@@ -30,6 +30,7 @@ STATE_FORMAT = 1
 CLIENT_PORT, PEER_PORT, METRICS_PORT = 1, 101, 201
 DEFAULT_BASE_PORT = 7400
 HOST = "127.0.0.1"
+DEFAULT_ENGINE = "raft"
 LAST_PORT = 65535
 
 
@@ -54,6 +55,7 @@ class ClusterLayout:
 
     cluster_id: str
     nodes: tuple[NodeLayout, ...]
+    engine: str = DEFAULT_ENGINE
 
     def node(self, node_id: int) -> NodeLayout:
         """Raises LayoutError when there is no such node."""
@@ -132,6 +134,7 @@ def node_config(layout: ClusterLayout, node_id: int, data_directory: Path, log_l
         f"cluster_id = {json.dumps(layout.cluster_id)}",
         f"node_id = {node_id}",
         f"data_dir = {json.dumps(str(data_directory))}",
+        f"engine = {json.dumps(layout.engine)}",
         f"log_level = {json.dumps(log_level)}",
         'log_format = "console"',
     ]
@@ -173,7 +176,8 @@ def load(directory: Path) -> ClusterLayout:
     try:
         if state["format"] != STATE_FORMAT:
             raise LayoutError(f"{path} has format {state['format']}; this quorumlog knows format {STATE_FORMAT}")
-        return ClusterLayout(state["cluster_id"], tuple(_node(item) for item in state["nodes"]))
+        nodes = tuple(_node(item) for item in state["nodes"])
+        return ClusterLayout(state["cluster_id"], nodes, state.get("engine", DEFAULT_ENGINE))
     except (KeyError, TypeError) as error:
         raise LayoutError(f"{path} is not a cluster's state file: {error!r}") from None
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from quorumlog.cluster.bench.machine import file_system
 from quorumlog.cluster.launcher import LocalCluster
+from quorumlog.cluster.layout import DEFAULT_ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,11 +34,11 @@ def disk_directory() -> Path:
 
 
 @contextmanager
-def planned_cluster(node_count: int = 3) -> Iterator[LocalCluster]:
+def planned_cluster(node_count: int = 3, engine: str = DEFAULT_ENGINE) -> Iterator[LocalCluster]:
     """A cluster laid out and not yet started; at the end its nodes are killed and its directory removed."""
     directory = Path(tempfile.mkdtemp(prefix="quorumlog-", dir=disk_directory()))
     try:
-        cluster = LocalCluster.create(directory, node_count, base_port())
+        cluster = LocalCluster.create(directory, node_count, base_port(), engine=engine)
         try:
             yield cluster
         finally:
@@ -48,9 +49,9 @@ def planned_cluster(node_count: int = 3) -> Iterator[LocalCluster]:
 
 
 @contextmanager
-def running_cluster(node_count: int = 3) -> Iterator[LocalCluster]:
+def running_cluster(node_count: int = 3, engine: str = DEFAULT_ENGINE) -> Iterator[LocalCluster]:
     """A cluster that takes requests. Raises NodeFailed when it does not come up."""
-    with planned_cluster(node_count) as cluster:
+    with planned_cluster(node_count, engine) as cluster:
         cluster.start()
         cluster.wait_ready()
         yield cluster

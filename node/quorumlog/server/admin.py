@@ -6,6 +6,7 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from quorumlog.engines import engine_named
 from quorumlog.machine import AlterTopic, TopicConfig
 from quorumlog.replica import api
 from quorumlog.replica.failures import Outcome
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from quorumlog.server.config import ServerConfig
 
 VERSION = version("quorumlog")
-ENGINE = "raft"
 
 
 class AdminService(admin_pb2_grpc.AdminServicer):
@@ -80,7 +80,11 @@ class AdminService(admin_pb2_grpc.AdminServicer):
                 pb.LinkInfo(node_id=link.node_id, up=link.up, silent_ms=min(link.silent_ms, 0xFFFFFFFF))
                 for link in described.links
             ],
-            engine=ENGINE,
+            engine=self._config.engine,
+            lacks=[
+                pb.EngineLack(guarantee=lack.guarantee, why=lack.why)
+                for lack in engine_named(self._config.engine).lacks
+            ],
         )
 
     @guarded

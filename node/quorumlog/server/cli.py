@@ -43,6 +43,9 @@ def run(
     group_metrics: Annotated[
         bool | None, typer.Option(help="Lag series for each consumer group.", show_default=False)
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="raft or pysyncobj; the same on all nodes.", show_default=False)
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error.", show_default=False)
     ] = None,
@@ -72,6 +75,7 @@ def run(
         "offsets_retention_ms": offsets_retention_ms,
         "tombstones_retention_ms": tombstones_retention_ms,
         "group_metrics": group_metrics,
+        "engine": engine,
         "log_level": log_level,
         "log_format": log_format,
     }

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 
+from quorumlog.engines import EngineMessage
 from quorumlog.peer.v1 import peer_pb2 as pb
 from quorumlog.raft.types import (
     AppendRequest,
@@ -35,6 +36,7 @@ from quorumlog.raft.types import (
     VoteResponse,
 )
 from quorumlog.replica.frames import CheckpointChunk, CheckpointResult, Frame, Lane, ReplaceReplica, StateDigest
+from quorumlog.server import sync_obj_codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,9 +240,13 @@ def _fill_read_index_response(wire: pb.GroupMessage, message: ReadIndexResponse)
     body.index = message.index
 
 
+def _fill_sync_obj(wire: pb.GroupMessage, message: EngineMessage) -> None:
+    sync_obj_codec.fill(wire.sync_obj, message)
+
+
 #: How each message is written. InstallCheckpoint is not among them: a checkpoint travels in chunks, and the message
 #: is made by the receiver once they are complete.
-_FILL: dict[type[Message], Callable[[pb.GroupMessage, Any], None]] = {
+_FILL: dict[type[Message | EngineMessage], Callable[[pb.GroupMessage, Any], None]] = {
     VoteRequest: _fill_vote_request,
     VoteResponse: _fill_vote_response,
     AppendRequest: _fill_probe,
@@ -250,6 +256,7 @@ _FILL: dict[type[Message], Callable[[pb.GroupMessage, Any], None]] = {
     TimeoutNow: _fill_timeout_now,
     ReadIndexRequest: _fill_read_index_request,
     ReadIndexResponse: _fill_read_index_response,
+    EngineMessage: _fill_sync_obj,
 }
 
 
@@ -274,11 +281,18 @@ def decode_frame(wire: pb.Frame, sender: int, to: int, lane: Lane, session: int)
     )
 
 
-def _message(wire: pb.GroupMessage) -> tuple[int, Message]:
+def _message(wire: pb.GroupMessage) -> tuple[int, Message | EngineMessage]:
     kind = wire.WhichOneof("message")
     if kind is None:
         raise BadFrame(f"group {wire.group_id}: a message of an unknown kind")
     return wire.group_id, _READ[kind](wire.sender, wire.to, wire.term, getattr(wire, kind))
+
+
+def _read_sync_obj(sender: int, to: int, term: int, body: pb.SyncObjMessage) -> EngineMessage:
+    try:
+        return sync_obj_codec.read(sender, to, term, body)
+    except sync_obj_codec.UnknownMessage as error:
+        raise BadFrame(str(error)) from error
 
 
 def _read_vote_request(sender: int, to: int, term: int, body: pb.VoteRequest) -> VoteRequest:
@@ -327,7 +341,7 @@ def _read_read_index_response(sender: int, to: int, term: int, body: pb.ReadInde
     return ReadIndexResponse(sender, to, term, body.context, body.index)
 
 
-_READ: dict[str, Callable[[int, int, int, Any], Message]] = {
+_READ: dict[str, Callable[[int, int, int, Any], Message | EngineMessage]] = {
     "vote_request": _read_vote_request,
     "vote_response": _read_vote_response,
     "append_request": _read_append_request,
@@ -337,6 +351,7 @@ _READ: dict[str, Callable[[int, int, int, Any], Message]] = {
     "timeout_now": _read_timeout_now,
     "read_index_request": _read_read_index_request,
     "read_index_response": _read_read_index_response,
+    "sync_obj": _read_sync_obj,
 }
 
 

@@ -85,6 +85,8 @@ class ServerConfig(BaseSettings):
     """An expired offset can be restored for so long."""
     group_metrics: bool = True
     """Whether each consumer group gets lag series of its own (``quorumlog.server.group_metrics``)."""
+    engine: Literal["raft", "pysyncobj"] = "raft"
+    """What replicates; the same on all nodes, and for the life of the data."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

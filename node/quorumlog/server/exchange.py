@@ -81,6 +81,9 @@ class Exchange(peer_pb2_grpc.PeerServicer):
             return f"meant for node {hello.to_node_id}; this is node {self._node_id}: the addresses are mixed up"
         if hello.node_id not in self._links.peers:
             return f"node {hello.node_id} is not among the nodes that node {self._node_id} is configured with"
+        if (hello.engine or "raft") != self._links.engine:
+            theirs, ours = hello.engine or "raft", self._links.engine
+            return f"runs engine {theirs!r}; node {self._node_id} runs {ours!r}: all nodes must run the same"
         if hello.purpose not in _LANES:
             return f"unknown purpose {hello.purpose!r}"
         return ""

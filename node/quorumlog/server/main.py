@@ -17,6 +17,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from quorumlog.engines import engine_named
 from quorumlog.peer.v1 import peer_pb2_grpc
 from quorumlog.replica.api import NodeConfig
 from quorumlog.replica.node import Node
@@ -142,6 +143,7 @@ class NodeProcess:
             coordinators=config.coordinators,
             offsets_retention_ms=config.offsets_retention_ms,
             tombstones_retention_ms=config.tombstones_retention_ms,
+            engine=config.engine,
         )
         self._node = Node(node_config, directory, clock, random.Random(), self._events)
         self._node_loop = NodeLoop(self._node, clock, node_config.tick_ms, die)
@@ -153,6 +155,7 @@ class NodeProcess:
             {node.node_id: node.peer_address for node in config.nodes},
             self._node_loop,
             die,
+            config.engine,
         )
         self._health = health.aio.HealthServicer()
         self._servers: list[grpc.aio.Server] = []
@@ -182,7 +185,10 @@ class NodeProcess:
             peers=config.listen_address(me.peer_address),
             metrics=config.listen_address(me.metrics_address),
             data=str(config.data_dir),
+            engine=config.engine,
         )
+        for lack in engine_named(config.engine).lacks:
+            log.warning("the engine does not hold", engine=config.engine, guarantee=lack.guarantee, why=lack.why)
 
     def _bind(self, shell: Shell) -> None:
         config, me = self._config, self._config.me

@@ -238,6 +238,7 @@ class Outbound:
                 session=session,
                 purpose=lane.name.lower(),
                 protocol=PROTOCOL,
+                engine=self._links.engine,
             )
         ).SerializeToString()
 
@@ -302,7 +303,9 @@ class Links:
         addresses: Mapping[int, str],
         node_loop: NodeLoop,
         on_defect: Callable[[BaseException], object],
+        engine: str = "raft",
     ) -> None:
+        self.engine = engine
         self.cluster_id = cluster_id
         self.node_id = node_id
         self.incarnation = incarnation

@@ -221,6 +221,7 @@ class DescribeNodeResponse(_message.Message):
     REPLICAS_FIELD_NUMBER: _builtins.int
     LINKS_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
+    LACKS_FIELD_NUMBER: _builtins.int
     node_id: _builtins.int
     """From 1."""
     cluster_id: _builtins.str
@@ -230,7 +231,7 @@ class DescribeNodeResponse(_message.Message):
     uptime_seconds: _builtins.float
     """Seconds since it began to serve."""
     engine: _builtins.str
-    """Which engine replicates: "raft"."""
+    """Which engine replicates: "raft" or "pysyncobj"."""
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicaInfo]:
         """Its replicas, by group id."""
@@ -238,6 +239,10 @@ class DescribeNodeResponse(_message.Message):
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___LinkInfo]:
         """Its links to the other nodes."""
+
+    @_builtins.property
+    def lacks(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineLack]:
+        """What quorumlog promises and this engine does not hold; none for "raft"."""
 
     def __init__(
         self,
@@ -249,14 +254,41 @@ class DescribeNodeResponse(_message.Message):
         replicas: _abc.Iterable[Global___ReplicaInfo] | None = ...,
         links: _abc.Iterable[Global___LinkInfo] | None = ...,
         engine: _builtins.str = ...,
+        lacks: _abc.Iterable[Global___EngineLack] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "engine", b"engine", "links", b"links", "node_id", b"node_id", "replicas", b"replicas", "uptime_seconds", b"uptime_seconds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "engine", b"engine", "lacks", b"lacks", "links", b"links", "node_id", b"node_id", "replicas", b"replicas", "uptime_seconds", b"uptime_seconds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DescribeNodeResponse: _TypeAlias = DescribeNodeResponse  # noqa: Y015
+
+@_typing.final
+class EngineLack(_message.Message):
+    """One promise that an engine does not hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUARANTEE_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    guarantee: _builtins.str
+    """"G1" to "G13", or the name of an ability."""
+    why: _builtins.str
+    """What happens instead."""
+    def __init__(
+        self,
+        *,
+        guarantee: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guarantee", b"guarantee", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineLack: _TypeAlias = EngineLack  # noqa: Y015
 
 @_typing.final
 class ReplicaInfo(_message.Message):

@@ -124,6 +124,7 @@ class Hello(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     PROTOCOL_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     cluster_id: _builtins.str
     """The cluster; a node of another is refused."""
     node_id: _builtins.int
@@ -138,6 +139,8 @@ class Hello(_message.Message):
     """"urgent" (votes, heartbeats), "bulk" (appends) or "checkpoint"."""
     protocol: _builtins.int
     """The protocol's version: 1."""
+    engine: _builtins.str
+    """What replicates, "raft" or "pysyncobj"; empty: "raft". A node of another engine is refused."""
     def __init__(
         self,
         *,
@@ -148,10 +151,11 @@ class Hello(_message.Message):
         session: _builtins.int = ...,
         purpose: _builtins.str = ...,
         protocol: _builtins.int = ...,
+        engine: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "incarnation", b"incarnation", "node_id", b"node_id", "protocol", b"protocol", "purpose", b"purpose", "session", b"session", "to_node_id", b"to_node_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "engine", b"engine", "incarnation", b"incarnation", "node_id", b"node_id", "protocol", b"protocol", "purpose", b"purpose", "session", b"session", "to_node_id", b"to_node_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -176,6 +180,7 @@ class GroupMessage(_message.Message):
     TIMEOUT_NOW_FIELD_NUMBER: _builtins.int
     READ_INDEX_REQUEST_FIELD_NUMBER: _builtins.int
     READ_INDEX_RESPONSE_FIELD_NUMBER: _builtins.int
+    SYNC_OBJ_FIELD_NUMBER: _builtins.int
     group_id: _builtins.int
     """The Raft group."""
     sender: _builtins.int
@@ -202,6 +207,10 @@ class GroupMessage(_message.Message):
     def read_index_request(self) -> Global___ReadIndexRequest: ...
     @_builtins.property
     def read_index_response(self) -> Global___ReadIndexResponse: ...
+    @_builtins.property
+    def sync_obj(self) -> Global___SyncObjMessage:
+        """Of the second engine (quorumlog.engines.pysyncobj); the nodes of a cluster all run the same one."""
+
     def __init__(
         self,
         *,
@@ -218,12 +227,13 @@ class GroupMessage(_message.Message):
         timeout_now: Global___TimeoutNow | None = ...,
         read_index_request: Global___ReadIndexRequest | None = ...,
         read_index_response: Global___ReadIndexResponse | None = ...,
+        sync_obj: Global___SyncObjMessage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["append_request", b"append_request", "append_response", b"append_response", "heartbeat", b"heartbeat", "heartbeat_response", b"heartbeat_response", "message", b"message", "read_index_request", b"read_index_request", "read_index_response", b"read_index_response", "timeout_now", b"timeout_now", "vote_request", b"vote_request", "vote_response", b"vote_response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_request", b"append_request", "append_response", b"append_response", "heartbeat", b"heartbeat", "heartbeat_response", b"heartbeat_response", "message", b"message", "read_index_request", b"read_index_request", "read_index_response", b"read_index_response", "sync_obj", b"sync_obj", "timeout_now", b"timeout_now", "vote_request", b"vote_request", "vote_response", b"vote_response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_request", b"append_request", "append_response", b"append_response", "group_id", b"group_id", "heartbeat", b"heartbeat", "heartbeat_response", b"heartbeat_response", "message", b"message", "read_index_request", b"read_index_request", "read_index_response", b"read_index_response", "sender", b"sender", "term", b"term", "timeout_now", b"timeout_now", "to", b"to", "vote_request", b"vote_request", "vote_response", b"vote_response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_request", b"append_request", "append_response", b"append_response", "group_id", b"group_id", "heartbeat", b"heartbeat", "heartbeat_response", b"heartbeat_response", "message", b"message", "read_index_request", b"read_index_request", "read_index_response", b"read_index_response", "sender", b"sender", "sync_obj", b"sync_obj", "term", b"term", "timeout_now", b"timeout_now", "to", b"to", "vote_request", b"vote_request", "vote_response", b"vote_response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["vote_request", "vote_response", "append_request", "append_response", "heartbeat", "heartbeat_response", "timeout_now", "read_index_request", "read_index_response"]  # noqa: Y015
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["vote_request", "vote_response", "append_request", "append_response", "heartbeat", "heartbeat_response", "timeout_now", "read_index_request", "read_index_response", "sync_obj"]  # noqa: Y015
     _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
 
@@ -677,3 +687,285 @@ class StateDigest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StateDigest: _TypeAlias = StateDigest  # noqa: Y015
+
+@_typing.final
+class SyncObjMessage(_message.Message):
+    """What PySyncObj's objects tell each other: its own dicts, field by field. The term is GroupMessage's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPEND_FIELD_NUMBER: _builtins.int
+    NEXT_INDEX_FIELD_NUMBER: _builtins.int
+    VOTE_REQUEST_FIELD_NUMBER: _builtins.int
+    VOTE_FIELD_NUMBER: _builtins.int
+    TIMEOUT_NOW_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
+    COMMAND_ANSWER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def append(self) -> Global___SyncObjAppend:
+        """"append_entries"."""
+
+    @_builtins.property
+    def next_index(self) -> Global___SyncObjNextIndex:
+        """"next_node_idx", the answer to it."""
+
+    @_builtins.property
+    def vote_request(self) -> Global___SyncObjVoteRequest:
+        """"request_vote"."""
+
+    @_builtins.property
+    def vote(self) -> Global___SyncObjVote:
+        """"response_vote": yes; there is no no."""
+
+    @_builtins.property
+    def timeout_now(self) -> Global___SyncObjTimeoutNow:
+        """"timeout_now"."""
+
+    @_builtins.property
+    def command(self) -> Global___SyncObjCommand:
+        """"apply_command": a follower has the leader append."""
+
+    @_builtins.property
+    def command_answer(self) -> Global___SyncObjCommandAnswer:
+        """"apply_command_response"."""
+
+    def __init__(
+        self,
+        *,
+        append: Global___SyncObjAppend | None = ...,
+        next_index: Global___SyncObjNextIndex | None = ...,
+        vote_request: Global___SyncObjVoteRequest | None = ...,
+        vote: Global___SyncObjVote | None = ...,
+        timeout_now: Global___SyncObjTimeoutNow | None = ...,
+        command: Global___SyncObjCommand | None = ...,
+        command_answer: Global___SyncObjCommandAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "command", b"command", "command_answer", b"command_answer", "message", b"message", "next_index", b"next_index", "timeout_now", b"timeout_now", "vote", b"vote", "vote_request", b"vote_request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append", b"append", "command", b"command", "command_answer", b"command_answer", "message", b"message", "next_index", b"next_index", "timeout_now", b"timeout_now", "vote", b"vote", "vote_request", b"vote_request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_message: _TypeAlias = _typing.Literal["append", "next_index", "vote_request", "vote", "timeout_now", "command", "command_answer"]  # noqa: Y015
+    _WhichOneofArgType_message: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_message) -> _WhichOneofReturnType_message | None: ...
+
+Global___SyncObjMessage: _TypeAlias = SyncObjMessage  # noqa: Y015
+
+@_typing.final
+class SyncObjAppend(_message.Message):
+    """Entries for a follower, or none as a heartbeat."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMIT_INDEX_FIELD_NUMBER: _builtins.int
+    PREVIOUS_INDEX_FIELD_NUMBER: _builtins.int
+    PREVIOUS_TERM_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    commit_index: _builtins.int
+    """The leader's commit index."""
+    previous_index: _builtins.int
+    """The entry before the first."""
+    previous_term: _builtins.int
+    """Its term."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___SyncObjEntry]:
+        """Consecutive."""
+
+    def __init__(
+        self,
+        *,
+        commit_index: _builtins.int = ...,
+        previous_index: _builtins.int = ...,
+        previous_term: _builtins.int = ...,
+        entries: _abc.Iterable[Global___SyncObjEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_index", b"commit_index", "entries", b"entries", "previous_index", b"previous_index", "previous_term", b"previous_term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncObjAppend: _TypeAlias = SyncObjAppend  # noqa: Y015
+
+@_typing.final
+class SyncObjEntry(_message.Message):
+    """One slot of PySyncObj's log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    COMMAND_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """From 1."""
+    term: _builtins.int
+    """The term it was made in."""
+    command: _builtins.bytes
+    """Its type (one byte) and content."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        term: _builtins.int = ...,
+        command: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "index", b"index", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncObjEntry: _TypeAlias = SyncObjEntry  # noqa: Y015
+
+@_typing.final
+class SyncObjNextIndex(_message.Message):
+    """How far a follower is. It carries no term: RAFT.md, section 6."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEXT_INDEX_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    SUCCESS_FIELD_NUMBER: _builtins.int
+    next_index: _builtins.int
+    """The index it wants next."""
+    reset: _builtins.bool
+    """The leader is to go back to it."""
+    success: _builtins.bool
+    """Everything below it is there."""
+    def __init__(
+        self,
+        *,
+        next_index: _builtins.int = ...,
+        reset: _builtins.bool = ...,
+        success: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_index", b"next_index", "reset", b"reset", "success", b"success"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncObjNextIndex: _TypeAlias = SyncObjNextIndex  # noqa: Y015
+
+@_typing.final
+class SyncObjVoteRequest(_message.Message):
+    """A candidate asks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAST_INDEX_FIELD_NUMBER: _builtins.int
+    LAST_TERM_FIELD_NUMBER: _builtins.int
+    last_index: _builtins.int
+    """Of its last entry."""
+    last_term: _builtins.int
+    """Of its last entry."""
+    def __init__(
+        self,
+        *,
+        last_index: _builtins.int = ...,
+        last_term: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last_index", b"last_index", "last_term", b"last_term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncObjVoteRequest: _TypeAlias = SyncObjVoteRequest  # noqa: Y015
+
+@_typing.final
+class SyncObjVote(_message.Message):
+    """A vote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncObjVote: _TypeAlias = SyncObjVote  # noqa: Y015
+
+@_typing.final
+class SyncObjTimeoutNow(_message.Message):
+    """Campaign now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncObjTimeoutNow: _TypeAlias = SyncObjTimeoutNow  # noqa: Y015
+
+@_typing.final
+class SyncObjCommand(_message.Message):
+    """A command on its way to the leader."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    command: _builtins.bytes
+    """Its type (one byte) and content."""
+    request_id: _builtins.int
+    """The follower's number for it, if it wants an answer."""
+    def __init__(
+        self,
+        *,
+        command: _builtins.bytes = ...,
+        request_id: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "request_id", b"request_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_request_id", b"_request_id", "command", b"command", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__request_id: _TypeAlias = _typing.Literal["request_id"]  # noqa: Y015
+    _WhichOneofArgType__request_id: _TypeAlias = _typing.Literal["_request_id", b"_request_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__request_id) -> _WhichOneofReturnType__request_id | None: ...
+
+Global___SyncObjCommand: _TypeAlias = SyncObjCommand  # noqa: Y015
+
+@_typing.final
+class SyncObjCommandAnswer(_message.Message):
+    """Where the command went, or why nowhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LOG_INDEX_FIELD_NUMBER: _builtins.int
+    LOG_TERM_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.int
+    """That of the command."""
+    log_index: _builtins.int
+    """Its place in the log, without error."""
+    log_term: _builtins.int
+    """The term there."""
+    error: _builtins.int
+    """FAIL_REASON of the library."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.int = ...,
+        log_index: _builtins.int = ...,
+        log_term: _builtins.int = ...,
+        error: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error", "log_index", b"log_index", "log_term", b"log_term", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
+
+Global___SyncObjCommandAnswer: _TypeAlias = SyncObjCommandAnswer  # noqa: Y015
