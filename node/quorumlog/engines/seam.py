@@ -53,6 +53,8 @@ class EngineMessage:
     term: int
     """The sender's term, where the message has one; 0 otherwise."""
     body: Mapping[str, object]
+    size_bytes: int = 0
+    """Of the entries it carries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from quorumlog.engines import EngineMessage
 from quorumlog.replica.frames import (
     CheckpointChunk,
     CheckpointResult,
@@ -21,8 +22,12 @@ from quorumlog.replica.frames import (
 )
 
 if TYPE_CHECKING:
-    from quorumlog.engines import EngineMessage
     from quorumlog.raft.types import Message
+
+
+#: Entries of another engine per frame. A frame arrives whole or not at all; were everything that such an engine says in
+#: one turn a single frame, crashes between two of its messages, which its own transport knows, would not happen here.
+ENGINE_FRAME_BYTES = 64 << 10
 
 
 class Outgoing:
@@ -55,8 +60,10 @@ class Outgoing:
         return bool(self.messages or self.chunks or self.results or self.replacements or self.digests)
 
     def flush(self, sender: int, to: int, *, alive: bool, resync: bool) -> Frame:
-        """Everything gathered, as the next frame of the session."""
+        """What was gathered, as the next frame of the session: everything, unless another engine's entries exceed
+        what fits one frame; call again while anything is left."""
         self.sequence += 1
+        rest = _cut(self.messages)
         frame = Frame(
             sender,
             to,
@@ -72,6 +79,7 @@ class Outgoing:
             resync,
         )
         self.clear()
+        self.messages = rest
         return frame
 
 
@@ -159,6 +167,8 @@ class PeerLink:
             if not due and not outgoing:
                 continue
             frames.append(outgoing.flush(self._node, self.peer, alive=urgent, resync=urgent and self.resync_wanted))
+            while outgoing:
+                frames.append(outgoing.flush(self._node, self.peer, alive=False, resync=False))
             if urgent:
                 self._alive_due_ms = now_ms + heartbeat_ms
                 self.resync_wanted = False
@@ -181,3 +191,17 @@ class PeerLink:
         if missed:
             self.resync_wanted = True
         return True, renewed or missed or frame.resync
+
+
+def _cut(messages: list[tuple[int, Message | EngineMessage]]) -> list[tuple[int, Message | EngineMessage]]:
+    """Removes from ``messages`` and returns what is not to leave with the first frame."""
+    if not messages or type(messages[0][1]) is not EngineMessage:
+        return []
+    size = 0
+    for number, (_, message) in enumerate(messages):
+        size += message.size_bytes  # type: ignore[union-attr]  # all are of one engine
+        if size > ENGINE_FRAME_BYTES and number:
+            rest = messages[number:]
+            del messages[number:]
+            return rest
+    return []

@@ -35,7 +35,8 @@ def read(sender: int, to: int, term: int, wire: pb.SyncObjMessage) -> EngineMess
     kind = wire.WhichOneof("message")
     if kind is None:
         raise UnknownMessage("a message of PySyncObj without content")
-    return EngineMessage(sender, to, term, _READ[kind](term, getattr(wire, kind)))
+    size = sum([len(entry.command) for entry in wire.append.entries]) if kind == "append" else 0
+    return EngineMessage(sender, to, term, _READ[kind](term, getattr(wire, kind)), size)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------

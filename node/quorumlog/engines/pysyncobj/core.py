@@ -50,7 +50,7 @@ from quorumlog.raft.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: What the library's own types of commands are followed by (``_COMMAND_TYPE``: 0 regular, 1 no-op, 2 membership,
 #: 3 version).
@@ -61,8 +61,9 @@ _BARRIER = bytes([_FIRST_TYPE + EntryKind.NOOP])
 #: Proposed here and not yet applied, in bytes; beyond it proposals are refused. The library has no bound of its own but
 #: a count of commands.
 _MAX_UNCOMMITTED_BYTES = 64 << 20
-#: Above any batch. At this size the library cuts an entry into chunks, and miscounts them (RAFT.md §6).
-_MESSAGE_BYTES_MAX = 32 << 20
+#: Entries per message: the library's own default. An entry of that size or more it cuts into chunks, and miscounts
+#: them (RAFT.md §6: the entry never arrives), so the size is raised to that of the largest entry in the log.
+_MESSAGE_BYTES = 64 << 10
 _NEVER = 1 << 62
 _ROLES = (Role.FOLLOWER, Role.CANDIDATE, Role.LEADER)
 
@@ -82,6 +83,7 @@ class PySyncObjCore:
         peers = sorted(self._configuration.voters - {self._id})
         self._transport = NodeTransport(self._id, peers, self._surroundings)
         self._library = self._turn_of(self._make_library, settings)
+        self._make_room_for(self._journal[:])
 
         self._skip_to = settings.applied
         self._known_to = settings.log.last_index
@@ -110,7 +112,7 @@ class PySyncObjCore:
             # A new entry leaves at once; with batches it would wait for the next heartbeat.
             appendEntriesUseBatch=False,
             appendEntriesPeriod=heartbeat_s,
-            appendEntriesBatchSizeBytes=_MESSAGE_BYTES_MAX,
+            appendEntriesBatchSizeBytes=_MESSAGE_BYTES,
             raftMinTimeout=election_s,
             raftMaxTimeout=2 * election_s,
             connectionTimeout=2 * election_s,
@@ -122,6 +124,13 @@ class PySyncObjCore:
             dynamicMembershipChange=False,
         )
         return SyncObj(Member(self._id), tuple(self._transport.members.values()), conf, transport=self._transport)
+
+    def _make_room_for(self, entries: Iterable[tuple[bytes, int, int]]) -> None:
+        """The library must never cut one of these into chunks."""
+        conf = self._library.conf
+        for command, _, _ in entries:
+            if len(command) >= conf.appendEntriesBatchSizeBytes:
+                conf.appendEntriesBatchSizeBytes = len(command) + 1
 
     def _turn_of(self, action: Callable[..., Any], *arguments: object) -> Any:
         """Calls into the library with this core's clock and chance. Whatever it stumbles over (KeyError, struct.error,
@@ -227,7 +236,10 @@ class PySyncObjCore:
         self._due = True
 
     def step(self, message: Message | EngineMessage) -> None:
-        ensure(isinstance(message, EngineMessage), "a message of another engine")
+        if not isinstance(message, EngineMessage):
+            raise InvariantViolated("a message of another engine")
+        if message.size_bytes >= _MESSAGE_BYTES:
+            self._make_room_for(message.body["entries"])  # type: ignore[arg-type]  # a dict of the library
         self._connect()
         self._turn_of(self._transport.deliver, message)
         self._due = True
@@ -240,6 +252,7 @@ class PySyncObjCore:
         if self._uncommitted_bytes + len(data) > _MAX_UNCOMMITTED_BYTES:
             raise Overloaded("too many bytes are not yet applied")
         command = bytes([_FIRST_TYPE + kind]) + data
+        self._make_room_for(((command, 0, 0),))
         try:
             self._enqueue(command)
         except InvariantViolated as error:

@@ -18,7 +18,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from quorumlog.engines.pysyncobj.library import FileJournal, Journal
-from quorumlog.storage import OsFiles
+from quorumlog.storage import CorruptLog, OsFiles
 
 if TYPE_CHECKING:
     from typing import Any
@@ -34,9 +34,15 @@ _META_BYTES_MAX = 1 << 16
 
 
 def open_journal(files: Files, directory: str) -> Any:
-    """The journal of the replica in ``directory``, made if there is none. Blocks: it is read in full."""
+    """The journal of the replica in ``directory``, made if there is none. Blocks: it is read in full.
+
+    Raises CorruptLog when it cannot be: it has no checksums, so that only damage to its structure is noticed.
+    """
     path = f"{directory}/{JOURNAL_NAME}"
-    return FileJournal(path) if isinstance(files, OsFiles) else FilesJournal(files, path)
+    try:
+        return FileJournal(path) if isinstance(files, OsFiles) else FilesJournal(files, path)
+    except (struct.error, ValueError, IndexError) as error:
+        raise CorruptLog(path, 0, f"PySyncObj's journal: {error}") from error
 
 
 class FilesJournal(Journal):  # type: ignore[misc]  # the library has no types

@@ -34,9 +34,9 @@ class NodeTransport(Transport):  # type: ignore[misc]  # the library has no type
         if node.replica not in self._connected:
             return False
         entries = message.get("entries")
-        if entries:
-            self._surroundings.sent(sum(len(entry[0]) for entry in entries))
-        self.outbox.append(EngineMessage(self._own, node.replica, message.get("term", 0), message))
+        size = sum([len(entry[0]) for entry in entries]) if entries else 0
+        self._surroundings.sent(size)
+        self.outbox.append(EngineMessage(self._own, node.replica, message.get("term", 0), message, size))
         return True
 
     def connect(self, peer: int, reachable: bool) -> None:
