@@ -28,8 +28,9 @@ from rich.table import Table
 from quorumlog.check.history import write_history
 from quorumlog.sim.explore import explore, failure_report, totals
 from quorumlog.sim.mutants import MUTANTS, Hunt, hunt
-from quorumlog.sim.options import Workload, draw
+from quorumlog.sim.options import Workload
 from quorumlog.sim.run import Result, Run
+from quorumlog.sim.shrink import shrink, shrunk_report
 
 FOUND_SOMETHING = 4
 
@@ -53,6 +54,17 @@ class Format(StrEnum):
     json = "json"
 
 
+class EngineName(StrEnum):
+    raft = "raft"
+    pysyncobj = "pysyncobj"
+
+
+EngineOption = Annotated[EngineName, typer.Option(help="What replicates. Not raft: in the control's worlds.")]
+ControlOption = Annotated[
+    bool, typer.Option("--control", help="The worlds of the negative control: a follower lags, a leader crashes.")
+]
+
+
 def _seeds(text: str) -> range:
     """``A:B`` is A to B-1; a number alone is that seed."""
     low, colon, high = text.partition(":")
@@ -70,6 +82,8 @@ def run(
     seeds: Annotated[str, typer.Option(help="Seeds to run, A:B for A to B-1.")] = "0:100",
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = os.cpu_count() or 1,
     workload: Annotated[Workload, typer.Option(help="What clients do.")] = Workload.LOG,
+    engine: EngineOption = EngineName.raft,
+    control: ControlOption = False,
     output: Annotated[Format, typer.Option("--format", help="How to print the outcome.")] = Format.text,
     keep_going: Annotated[bool, typer.Option(help="Go on after a violation.")] = False,
 ) -> None:
@@ -88,13 +102,16 @@ def run(
     )
     with Progress(*columns, console=_errors, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=len(wanted), rate="")
-        for result in explore(wanted, jobs, workload):
+        for result in explore(wanted, jobs, workload, engine.value, control=control):
             results.append(result)
             rate = f"{len(results) / (time.monotonic() - began):.1f} seeds/s"
             progress.update(task, advance=1, rate=rate)
             if result.violations:
                 failed.append(result)
                 _errors.print(failure_report(result), markup=False, soft_wrap=True)
+                if any(found.name == LOSS for found in result.violations) and engine is not EngineName.raft:
+                    _errors.print(shrunk_report(shrink(result.options, LOSS), LOSS), markup=False, soft_wrap=True)
+                    break
                 if not keep_going:
                     break
     outcome = _outcome(results, time.monotonic() - began, jobs)
@@ -171,13 +188,16 @@ def _print_outcome(outcome: dict[str, object]) -> None:
 def replay(
     seed: Annotated[int, typer.Argument(help="The seed to run again.")],
     workload: Annotated[Workload, typer.Option(help="What clients do.")] = Workload.LOG,
+    engine: EngineOption = EngineName.raft,
+    control: ControlOption = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print every event.")] = False,
     history: Annotated[
         Path | None, typer.Option(help="Write the clients' history to this file, as JSON lines.")
     ] = None,
 ) -> None:
     """Run one seed twice, check that both runs are the same to the last event, and report what it violates."""
-    first, again = Run(draw(seed, workload)), Run(draw(seed, workload))
+    options = options_of(seed, engine.value, workload, control=control)
+    first, again = Run(options), Run(options)
     result, repeated = first.result(), again.result()
     if trace:
         print("\n".join(first.trace_lines()))

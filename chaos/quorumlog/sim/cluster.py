@@ -35,7 +35,11 @@ class Cluster:
         self.world = World(options.seed)
         self.nodes = tuple(range(1, options.nodes + 1))
         self.network = Network(self.world, self.nodes)
-        self.taps = Taps(self.world, with_offsets=options.workload is not Workload.LOG)
+        self.taps = Taps(
+            self.world,
+            judges_raft=options.engine == "raft",
+            with_offsets=options.workload is not Workload.LOG,
+        )
         drift = self.world.random("drift")
         self.hosts = {
             node: Host(
@@ -49,6 +53,7 @@ class Cluster:
                     tick_ms=options.tick_ms,
                     tail_cache_bytes=options.tail_cache_bytes,
                     coordinators=options.coordinators,
+                    engine=options.engine,
                 ),
                 1.0 + drift.uniform(-options.drift, options.drift),
                 SimulatedDisk(self.world.random(f"disk {node}")),

@@ -14,29 +14,44 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quorumlog.sim.options import Workload
+from quorumlog.sim.control import options_of
 from quorumlog.sim.run import Result, run_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-def explore(seeds: Iterable[int], jobs: int, workload: Workload = Workload.LOG) -> Iterator[Result]:
+def _run_over(workload: Workload, engine: str, control: bool, seed: int) -> Result:
+    return run_seed(seed, options_of(seed, engine, workload, control=control))
+
+
+def explore(
+    seeds: Iterable[int],
+    jobs: int,
+    workload: Workload = Workload.LOG,
+    engine: str = "raft",
+    *,
+    control: bool = False,
+) -> Iterator[Result]:
     """The results, in order. ``jobs`` processes; 1 runs in this one. Raises BrokenProcessPool when a process
     dies."""
     if jobs <= 1:
-        yield from map(partial(run_seed, workload=workload), seeds)
+        yield from map(partial(_run_over, workload, engine, control), seeds)
         return
     # Not fork: a child must not inherit what the parent happened to hold.
     executor = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
-        yield from executor.map(partial(run_seed, workload=workload), seeds, chunksize=4)
+        yield from executor.map(partial(_run_over, workload, engine, control), seeds, chunksize=4)
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def replay_command(seed: int, workload: Workload = Workload.LOG) -> str:
+def replay_command(seed: int, workload: Workload = Workload.LOG, engine: str = "raft") -> str:
     """The one command that shows this seed again."""
-    return f"quorumlog sim replay {seed}" + (f" --workload {workload}" if workload is not Workload.LOG else "")
+    command = f"quorumlog sim replay {seed}"
+    if workload is not Workload.LOG:
+        command += f" --workload {workload}"
+    return command + (f" --engine {engine}" if engine != "raft" else "")
 
 
 def commit() -> str:
@@ -60,7 +75,7 @@ def failure_report(result: Result) -> str:
     options = ", ".join(f"{name}={value!r}" for name, value in result.options.to_json().items() if name != "seed")
     lines = [
         f"seed {result.seed} violates: {', '.join(sorted({violation.name for violation in result.violations}))}",
-        f"  replay:  {replay_command(result.seed, result.options.workload)}",
+        f"  replay:  {replay_command(result.seed, result.options.workload, result.options.engine)}",
         f"  commit:  {commit() or 'not in a repository'}",
         f"  options: {options}",
     ]

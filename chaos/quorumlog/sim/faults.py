@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumlog.check import EventType
+from quorumlog.sim.control import CONTROL_FAULTS
 from quorumlog.sim.network import Weather, apart, bridge, mute, one_way, ring
 from quorumlog.sim.world import MS
 
@@ -48,6 +49,7 @@ class Nemesis:
         network = cluster.network
         self._weather = Weather(
             slow=options.slow_frames,
+            bytes_per_ms=options.link_bytes_per_ms,
             loss=options.loss,
             duplicate=options.duplicate,
             reorder=options.reorder,
@@ -71,7 +73,8 @@ class Nemesis:
         name = self.random.choice(self.cluster.options.faults)
         cluster = self.cluster
         cluster.world.trace.note(0, "fault", name)
-        undo = FAULTS[name](self)
+        fault = FAULTS.get(name) or CONTROL_FAULTS[name]
+        undo = fault(self)
         if undo is None:
             return
         invocation = cluster.recorder.invoke(cluster.shared.now_ns, NEMESIS, "fault", name)
@@ -96,6 +99,7 @@ class Nemesis:
         cluster = self.cluster
         healthy = frozenset(nodes)
         cluster.network.weather = Weather()
+        cluster.network.lag.clear()
         cluster.network.cut = {pair for pair in cluster.network.cut if not healthy.issuperset(pair)}
         cluster.calls.unreachable -= healthy
         cluster.calls.loss = 0.0

@@ -19,6 +19,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from quorumlog.engines import EngineMessage
+from quorumlog.raft.types import AppendRequest
 from quorumlog.replica.frames import Frame, Lane
 from quorumlog.sim.world import MS
 
@@ -39,6 +41,8 @@ class Weather:
     slow: float = 0.0
     """Share of frames that take up to ``slow_us_max`` instead."""
     slow_us_max: int = 50 * MS
+    bytes_per_ms: int = 0
+    """That a stream carries, counting entries only; 0: as many as one likes."""
     loss: float = 0.0
     duplicate: float = 0.0
     reorder: float = 0.0
@@ -81,7 +85,7 @@ class _Stream:
 class Network:
     """All links of one world."""
 
-    __slots__ = ("_hosts", "_random", "_streams", "_world", "counts", "cut", "weather")
+    __slots__ = ("_hosts", "_random", "_streams", "_world", "counts", "cut", "lag", "weather")
 
     def __init__(self, world: World, nodes: Iterable[int]) -> None:
         self._world = world
@@ -90,6 +94,8 @@ class Network:
         self.weather = Weather()
         self.cut: set[tuple[int, int]] = set()
         """Directed pairs whose frames vanish. Only ever asked for membership, never iterated."""
+        self.lag: dict[tuple[int, int], int] = {}
+        """µs that frames of a directed pair take longer."""
         self.counts = {"frames": 0, "cut": 0, "lost": 0, "duplicated": 0, "reordered": 0, "slow": 0, "resets": 0}
         names = tuple(nodes)
         self._streams = {
@@ -177,10 +183,14 @@ class Network:
             counts["lost"] += 1
             return
         arrival = self._world.now_us + self._delay()
+        if self.lag:
+            arrival += self.lag.get((frame.sender, frame.to), 0)
         if weather.reorder and random.random() < weather.reorder:
             counts["reordered"] += 1
         elif arrival < stream.arrival_us:
             arrival = stream.arrival_us
+        if weather.bytes_per_ms:
+            arrival += _entry_bytes(frame) * MS // weather.bytes_per_ms
         if arrival > stream.arrival_us:
             stream.arrival_us = arrival
         self._world.after(arrival - self._world.now_us, self._arrive, frame, life)
@@ -202,6 +212,16 @@ class Network:
             self.counts["slow"] += 1
             return self._random.randrange(weather.delay_us_min, weather.slow_us_max)
         return weather.delay_us_min + int(self._random.random() * (weather.delay_us_max - weather.delay_us_min))
+
+
+def _entry_bytes(frame: Frame) -> int:
+    size = 0
+    for _, message in frame.messages:
+        if isinstance(message, EngineMessage):
+            size += message.size_bytes
+        elif isinstance(message, AppendRequest):
+            size += sum(len(entry.data) for entry in message.entries)
+    return size
 
 
 # --- shapes of partition (CHAOS.md §3): the directed pairs they cut

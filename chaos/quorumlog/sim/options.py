@@ -90,6 +90,9 @@ class Options:
     slow_frames: float = 0.0
     resets: float = 0.0
     lost_answers: float = 0.0
+    engine: str = "raft"
+    link_bytes_per_ms: int = 0
+    """Bandwidth of each link between nodes; 0: as much as one likes."""
     drift: float = 0.0
     """How far a node's clock may run fast or slow, as a share."""
     workload: Workload = Workload.LOG

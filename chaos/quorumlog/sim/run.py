@@ -188,12 +188,12 @@ class Run:
         cluster = self.cluster
         nodes, random = cluster.nodes, self.nemesis.random
         healed = sorted(random.sample(nodes, random.randint(len(nodes) // 2 + 1, len(nodes))))
-        if self.nemesis.damaged is not None:
+        if self.nemesis.damaged is not None or self.options.engine != "raft":
             # A replica that lost its log needs a majority of the others to be replaced.
             healed = list(nodes)
         broken = [node for node in nodes if node not in healed]
         cluster.world.trace.note(0, "heals", *healed)
-        if not self.options.calm:
+        if broken and not self.options.calm:
             self.nemesis.leave_broken(broken)
         self.nemesis.heal(healed)
         for watcher in self._watchers:
@@ -303,6 +303,7 @@ class Run:
             Violation(found.kind.value, f"group {found.group}: {found.message}")
             for found in taps.checker.violations
         ]
+        self.violations += [Violation("replica diverged", why) for why in taps.diverged]
         interrupted = bool(self.violations)
         expectations = Expectations(
             ok={} if interrupted else self._least_ok(),

@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
 
 class Taps:
-    """See the module. ``failures`` are things that must not happen to a node at all: an exception, a refusal to
+    """See the module. Without ``judges_raft`` (another engine) only what clients see is judged. ``failures`` are things that must not happen to a node at all: an exception, a refusal to
     start, damage found where nothing was damaged."""
 
     def __init__(self, world: World, *, with_offsets: bool = False) -> None:
+    def __init__(self, world: World, *, judges_raft: bool = True) -> None:
+        self._judges_raft = judges_raft
+        self.diverged: list[str] = []
+        """Replicas of another engine that were stopped because they contradict what they had applied."""
         self.checker = RaftChecker()
         self.failures: list[str] = []
         self.events: dict[str, int] = {}
@@ -43,7 +47,7 @@ class Taps:
 
     def started(self, host: Host) -> None:
         """A process has opened its replicas: they must remember what they promised."""
-        for group, replica in host.replicas():
+        for group, replica in host.replicas() if self._judges_raft else ():
             log = replica.log
             self.checker.restarted(group, replica.replica_id, replica.raft.term, log.last_index, _term_at(replica))
         if self.checker.violations:
@@ -72,6 +76,8 @@ class Taps:
             if isinstance(event, LeaderElected):
                 history = self.elections.setdefault(event.group_id, [])
                 history.append((self._world.now_us, event.term, host.node_id))
+            elif isinstance(event, ReplicaDamaged) and not self._judges_raft:
+                self.diverged.append(f"node {host.node_id}, group {event.group_id}: {event.why}")
             elif isinstance(event, ReplicaDamaged) and not host.may_be_damaged:
                 self._fail(f"node {host.node_id} calls its replica of group {event.group_id} damaged: {event.why}")
 
@@ -81,6 +87,8 @@ class Taps:
 
     def looked(self, host: Host, frames: list[Frame]) -> None:
         """The node has finished a round, and these frames are about to leave it."""
+        if not self._judges_raft:
+            return
         node = host.node_id
         states, checker = self._states, self.checker
         for group, replica in host.replicas():

@@ -39,7 +39,7 @@ __all__ = ["FAIL_REASON", "FileJournal", "Journal", "Member", "Surroundings", "S
 #: Milliseconds that sending one MiB in one turn counts for on the library's clock. It pushes the whole of its log at a
 #: follower that is behind, and only stops to do something else when its own clock says that it has been long at it;
 #: within a turn ours stands still, so bytes must count as time or a turn would never end.
-MS_PER_MIB_SENT = 25
+MS_PER_MIB_SENT = 100
 
 
 class Surroundings:
