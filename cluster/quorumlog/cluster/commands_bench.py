@@ -9,8 +9,10 @@ import typer
 
 from quorumlog.cluster import servers
 from quorumlog.cluster.asynchronous import run
-from quorumlog.cluster.bench import commits, consume, failover, idle, latency, produce, restart
+from quorumlog.cluster.bench import commits, compare, consume, failover, idle, latency, produce, restart
+from quorumlog.cluster.bench.compare_report import print_comparison_as_json, show_comparison
 from quorumlog.cluster.bench.machine import describe
+from quorumlog.cluster.bench.compare_report import print_comparison_as_json, show_comparison
 from quorumlog.cluster.bench.report import print_as_json, show, show_machine
 from quorumlog.cluster.bench.surroundings import surroundings
 from quorumlog.cluster.failures import FOUND_SOMETHING
@@ -113,6 +115,31 @@ def bench_failover(
 def bench_restart(floors: FloorsOption = False, output: FormatOption = Format.TEXT) -> None:
     """Time until three nodes serve again after all were SIGKILLed under load."""
     _run([_restart], output, floors)
+
+
+@app.command("compare")
+def bench_compare(
+    seconds: Annotated[float, typer.Option(min=0.2, help="How long each measurement takes.")] = 2.0,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each engine.")] = 2,
+    floors: FloorsOption = False,
+    output: FormatOption = Format.TEXT,
+) -> None:
+    """Our own engine and PySyncObj in turn (A B A B): throughput, latency, failover, restart, as ratios."""
+
+    async def measured() -> compare.Comparison:
+        with error_console.status("") as status:
+            return await compare.measure(seconds, turns, status.update)
+
+    machine = describe(disk_directory())
+    if output is Format.TEXT:
+        show_machine(machine)
+    found = run(measured())
+    if output is Format.JSON:
+        print_comparison_as_json(machine, found)
+    else:
+        show_comparison(found)
+    if floors and found.missed:
+        raise typer.Exit(FOUND_SOMETHING)
 
 
 @app.command("all")
