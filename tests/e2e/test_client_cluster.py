@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with running_cluster() as cluster:
+def cluster(engine: str) -> Iterator[LocalCluster]:
+    with running_cluster(engine=engine) as cluster:
         yield cluster
 
 

@@ -52,8 +52,8 @@ async def read_all(servers: list[str]) -> list[bytes | None]:
         return [record.value async for record in reader]
 
 
-async def test_every_acknowledged_record_survives_kill_9_of_all_nodes_at_once() -> None:
-    with running_cluster() as cluster:
+async def test_every_acknowledged_record_survives_kill_9_of_all_nodes_at_once(engine: str) -> None:
+    with running_cluster(engine=engine) as cluster:
         async with Admin(cluster.servers) as admin:
             await admin.create_topic(TOPIC, partitions=2)
         acknowledged: list[bytes] = []
