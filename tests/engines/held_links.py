@@ -1,5 +1,5 @@
-"""A small cluster whose links are ordered, as TCP is, and can be held: what is sent on a held link waits in order, and
-is let through frame by frame, or is gone with its sender."""
+"""A small cluster whose links are ordered, as TCP is, and can be held: what is sent on a held link waits in
+order, and is let through frame by frame, or is gone with its sender."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class HeldTrio(Trio):
         self.held.add((sender, to))
 
     def let_through(self, sender: int, to: int, frames: int | None = None) -> None:
-        """The oldest ``frames`` that carry a message arrive, one by one, and with them the signs of life between them;
-        all that wait, and the link is free again, if None."""
+        """The oldest ``frames`` that carry a message arrive, one by one, and with them the signs of life between
+        them; all that wait, and the link is free again, if None."""
         waiting = self.waiting.get((sender, to), deque())
         left = len(waiting) if frames is None else frames
         while waiting and left:

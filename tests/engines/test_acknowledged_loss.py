@@ -1,5 +1,5 @@
-"""RAFT.md §6, first point: one leader crash while one follower lags, links ordered, no disk fault. PySyncObj loses what
-it acknowledged; our own Raft, put through the same, does not."""
+"""RAFT.md §6, first point: one leader crash while one follower lags, links ordered, no disk fault. PySyncObj
+loses what it acknowledged; our own Raft, put through the same, does not."""
 
 from __future__ import annotations
 

@@ -182,3 +182,47 @@ def test_the_simulators_journal_reads_like_the_librarys(tmp_path: Path) -> None:
     size = read.size()
     assert read.pread(size - 36, 36) == (tmp_path / "journal").read_bytes()[36:size]
     assert FilesJournal(disk, "/journal")[:] == theirs[:]
+
+
+# --- a follower that must discard something, and is far behind, never catches up
+# -----------------------------------
+
+
+def left_behind_with_a_stray_entry(engine: str) -> tuple[HeldTrio, int]:
+    """A leader that died with an entry nobody else has, and comes back when its successor's successor is far
+    ahead."""
+    trio = HeldTrio(engine=engine)
+    trio.make_topic()
+    old = trio.led()
+    for node in trio.ids:
+        if node != old:
+            trio.hold(old, node)
+    trio.append(old, [b"nobody else has it"])
+    trio.kill(old)
+    trio.pass_time(5_000)
+    for number in range(12):
+        assert isinstance(trio.append(trio.led(), [b"%d" % number + bytes(16_000)])[0], Appended)
+    successor, group = trio.led(), trio.group()
+    last = next(node for node in trio.nodes if node != successor)
+    trio.ask(successor, lambda node, done: node.transfer_leadership("t", 0, last, done))
+    trio.until(lambda: trio.leader(group) == last)
+    trio.start(old)
+    trio.pass_time(10_000)
+    return trio, old
+
+
+def test_a_deposed_leader_that_is_far_behind_never_catches_up_with_pysyncobj() -> None:
+    """Found by the simulator. Its successor says everything at once, in messages of 64 KiB; the first is refused
+    with "go back by one", all later ones with "I end where I end", and the last word counts: so it begins there
+    again, for ever, at the full speed of the link."""
+    trio, old = left_behind_with_a_stray_entry("pysyncobj")
+    told = trio.replica(trio.led(), trio.group())
+    assert trio.replica(old, trio.group()).applied_index < told.applied_index
+    lag = next(follower for follower in told.followers if follower.node_id == old)
+    assert lag.match_index == 0, "nothing that it holds is known to match, ten seconds later"
+
+
+def test_with_our_own_engine_it_does() -> None:
+    trio, old = left_behind_with_a_stray_entry("raft")
+    told = trio.replica(trio.led(), trio.group())
+    assert trio.replica(old, trio.group()).digest == told.digest

@@ -26,6 +26,7 @@ from rich.progress import (
 from rich.table import Table
 
 from quorumlog.check.history import write_history
+from quorumlog.sim.control import LOSS, options_of
 from quorumlog.sim.explore import explore, failure_report, totals
 from quorumlog.sim.mutants import MUTANTS, Hunt, hunt
 from quorumlog.sim.options import Workload

@@ -1,8 +1,8 @@
 """The negative control: a world in which PySyncObj must be seen to lose what it acknowledged (CHAOS.md §5).
 
-A suite that finds nothing may be blind. So the same clusters, clients and checkers run over the second engine, in the
-weather that its losses need and nothing more: links keep their order and lose nothing while they live, no disk fails,
-no machine but the leader's dies. What remains is a follower that lags, and a leader that crashes.
+A suite that finds nothing may be blind. So the same clusters, clients and checkers run over the second engine, in
+the weather that its losses need and nothing more: links keep their order and lose nothing while they live, no
+disk fails, no machine but the leader's dies. What remains is a follower that lags, and a leader that crashes.
 
 A crash here takes with it what had left the node and not yet arrived. That is what happens to the send buffer of a
 machine that dies, and on Linux to that of a process that is killed while input waits for it.
@@ -27,7 +27,8 @@ LOSS = "lost write"
 
 
 def draw_control(seed: int) -> Options:
-    """The options of ``seed``, for any engine: a steady load of more than the 64 KiB that PySyncObj sends at once."""
+    """The options of ``seed``, for any engine: a steady load of more than the 64 KiB that PySyncObj sends at
+    once."""
     random = Random(f"{seed}/control")
     return Options(
         seed,
@@ -46,8 +47,8 @@ def draw_control(seed: int) -> Options:
 
 
 def options_of(seed: int, engine: str, *, control: bool) -> Options:
-    """What ``seed`` is run with. Another engine than our own is always run in the control's worlds: in rougher ones it
-    would break for reasons that nobody doubts."""
+    """What ``seed`` is run with. Another engine than our own is always run in the control's worlds: in rougher
+    ones it would break for reasons that nobody doubts."""
     if engine == "raft" and not control:
         return draw(seed)
     return replace(draw_control(seed), engine=engine)

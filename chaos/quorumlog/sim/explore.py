@@ -33,6 +33,7 @@ def explore(
     *,
     control: bool = False,
 ) -> Iterator[Result]:
+def explore(seeds: Iterable[int], jobs: int, engine: str = "raft", *, control: bool = False) -> Iterator[Result]:
     """The results, in order. ``jobs`` processes; 1 runs in this one. Raises BrokenProcessPool when a process
     dies."""
     if jobs <= 1:

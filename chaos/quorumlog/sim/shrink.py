@@ -1,8 +1,8 @@
 """A smaller world that shows the same: what is left when everything that is not needed has been taken away.
 
-Greedy (delta debugging at its plainest): each variation that still violates the same property becomes the new world,
-until none does or the budget of runs is spent. What remains is told as a schedule: the faults, who led when, and what
-the nodes said of it.
+Greedy (delta debugging at its plainest): each variation that still violates the same property becomes the new
+world, until none does or the budget of runs is spent. What remains is told as a schedule: the faults, who led
+when, and what the nodes said of it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ class Shrunk:
 
 
 def shrink(options: Options, violation: str, budget: int = 16) -> Shrunk:
-    """A world that violates ``violation``, no larger than ``options``, which does, in at most ``budget`` + 1 runs."""
+    """A world that violates ``violation``, no larger than ``options``, which does, in at most ``budget`` + 1
+    runs."""
     run = Run(options)
     result = run.result()
     runs = 1

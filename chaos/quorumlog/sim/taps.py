@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from quorumlog.check import RaftChecker
 from quorumlog.machine import PartitionMachine
+from quorumlog.engines import EngineMessage
 from quorumlog.raft.types import AppendRequest, AppendResponse, Compacted, VoteResponse
 from quorumlog.replica.events import LeaderElected, ReplicaDamaged
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 
 class Taps:
-    """See the module. Without ``judges_raft`` (another engine) only what clients see is judged. ``failures`` are things that must not happen to a node at all: an exception, a refusal to
-    start, damage found where nothing was damaged."""
+    """See the module. Without ``judges_raft`` (another engine) only what clients see is judged. ``failures`` are
+    things that must not happen to a node at all: an exception, a refusal to start, damage found where nothing was
+    damaged."""
 
     def __init__(self, world: World, *, with_offsets: bool = False) -> None:
     def __init__(self, world: World, *, judges_raft: bool = True) -> None:
@@ -109,7 +111,8 @@ class Taps:
                 checker.digest(group, name, replica.machine.applied_index, self._state_of(replica))
         for frame in frames:
             for group, message in frame.messages:
-                self._leaves(host, group, message)
+                if not isinstance(message, EngineMessage):
+                    self._leaves(host, group, message)
         if checker.violations:
             self._world.halted = True
 

@@ -251,7 +251,8 @@ def _show_live(cluster: LocalCluster, data: Path) -> None:
         f"\nTry, in another terminal:\n{escape(next_steps(cluster, data))}\n\nCtrl-C stops it."
     )
     heading = Text.assemble(
-        ("quorumlog", "bold"), f"  {cluster.cluster_id}, {len(cluster.nodes)} nodes, engine {cluster.engine}, data in {data}\n"
+        ("quorumlog", "bold"),
+        f"  {cluster.cluster_id}, {len(cluster.nodes)} nodes, engine {cluster.engine}, data in {data}\n",
     )
     with Live(console=console, auto_refresh=False) as live:
         while cluster.running():

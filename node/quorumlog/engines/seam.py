@@ -2,8 +2,8 @@
 
 ``Core`` is one replica of one group: requests, messages and ticks go in, ``Ready`` batches come out; it does no
 input or output that a reader, a checkpoint or a state machine could notice. It is the surface of
-``quorumlog.raft.Raft`` as far as anything in a node touches it, and that is deliberate: our own engine loses nothing
-by standing behind it, and another one has to say of each thing whether it can do it.
+``quorumlog.raft.Raft`` as far as anything in a node touches it, and that is deliberate: our own engine loses
+nothing by standing behind it, and another one has to say of each thing whether it can do it.
 
 What every engine owes: entries come out of ``ready`` with consecutive indices, each index once in the life of a
 replica's log; ``committed_entries`` are those entries in that order; an entry proposed on a leader gets the index
@@ -13,7 +13,7 @@ that ``propose`` returned or none. What an engine does not hold beyond that, it 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from quorumlog.raft import ChangeRefused
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         Configuration,
         ConfigurationChange,
         EntryKind,
-        Message,
         Ready,
         ReplicaId,
         Role,
@@ -151,7 +150,8 @@ class Core(Protocol):
 
     def tick(self) -> None: ...
 
-    def step(self, message: Message | EngineMessage) -> None: ...
+    def step(self, message: Any) -> None:
+        """Takes a message of its own engine: all nodes run the same one, and refuse each other otherwise."""
 
     def propose(self, kind: EntryKind, data: bytes) -> int:
         """The index that the entry will have if it is committed. Raises NotLeader, Overloaded, Transferring."""

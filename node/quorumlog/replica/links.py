@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from quorumlog.raft.types import Message
 
 
-#: Entries of another engine per frame. A frame arrives whole or not at all; were everything that such an engine says in
-#: one turn a single frame, crashes between two of its messages, which its own transport knows, would not happen here.
+#: Entries of another engine per frame. A frame arrives whole or not at all; were everything that such an engine
+#: says in one turn a single frame, crashes between two of its messages, which its own transport knows, would not
+#: happen here.
 ENGINE_FRAME_BYTES = 64 << 10
 
 

@@ -74,7 +74,9 @@ class Mesh:
         """Puts a Raft message on its lane. One that cannot leave is lost, as on any network; its sender is told
         where that saves it a time-out. Another engine's messages keep their order: all take one lane."""
         is_append = type(message) is AppendRequest and bool(message.entries)
-        outgoing = self.outgoing(node_of(message.to), Lane.BULK if is_append or type(message) is EngineMessage else Lane.URGENT)
+        outgoing = self.outgoing(
+            node_of(message.to), Lane.BULK if is_append or type(message) is EngineMessage else Lane.URGENT
+        )
         if outgoing is not None:
             outgoing.messages.append((group_id, message))
         elif is_append:

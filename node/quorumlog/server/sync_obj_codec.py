@@ -1,8 +1,9 @@
 """PySyncObj's messages on the wire: its dicts to and from ``quorumlog.peer.v1.SyncObjMessage``.
 
-The library pickles its messages, and unpickles whatever reaches its socket. Here none is: each of its seven kinds has
-fields of its own, and anything else is refused. (What it only says when it compacts its log, a dump in pieces, or cuts
-an entry into chunks, is not among them: neither happens, see ``quorumlog.engines.pysyncobj.core``.)
+The library pickles its messages, and unpickles whatever reaches its socket. Here none is: each of its seven kinds
+has fields of its own, and anything else is refused. (What it only says when it compacts its log, a dump in
+pieces, or cuts an entry into chunks, is not among them: neither happens, see
+``quorumlog.engines.pysyncobj.core``.)
 """
 
 from __future__ import annotations

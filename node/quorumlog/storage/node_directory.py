@@ -20,7 +20,15 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from quorumlog.storage.errors import CorruptLog, LockedDirectory, LogExists, NewerFormat, WrongCluster, WrongEngine, WrongNode
+from quorumlog.storage.errors import (
+    CorruptLog,
+    LockedDirectory,
+    LogExists,
+    NewerFormat,
+    WrongCluster,
+    WrongEngine,
+    WrongNode,
+)
 from quorumlog.storage.files import write_new_file
 from quorumlog.storage.format import crc32c_extend
 
@@ -83,7 +91,8 @@ class NodeDirectory:
         self._lock.release()
 
     def claim_engine(self, name: str) -> None:
-        """Marks the directory as written by the engine of that name, durably. Raises WrongEngine if it was another's.
+        """Marks the directory as written by the engine of that name, durably. Raises WrongEngine if it was
+        another's.
 
         Our own needs no mark: a directory without one that holds groups is its.
         """

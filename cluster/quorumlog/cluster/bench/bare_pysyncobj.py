@@ -1,9 +1,10 @@
 """PySyncObj by itself: three processes on this machine, its own TCP transport and its own journal, nothing of ours.
 
-What its users have. Run as a module it is one such process; the first one waits until it leads or somebody else does,
-and whoever leads measures: commands of a given size, so many at a time, each counted when its callback says that it
-has been applied. The settings are the library's own except two: ``appendEntriesUseBatch=False``, with which a single command
-takes 0.3 ms instead of 100, and ``MESSAGE_BYTES``. The journal is a file, as in a node; nothing is synced.
+What its users have. Run as a module it is one such process; the first one waits until it leads or somebody else
+does, and whoever leads measures: commands of a given size, so many at a time, each counted when its callback says
+that it has been applied. The settings are the library's own except two: ``appendEntriesUseBatch=False``, with
+which a single command takes 0.3 ms instead of 100, and ``MESSAGE_BYTES``. The journal is a file, as in a node;
+nothing is synced.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 NODES = 3
 READY_SECONDS = 20.0
 FIRST_PORT = 19_000
-#: Entries per message. With the library's own 64 KiB it cuts an entry of 64 KiB into chunks, miscounts them and stumbles
-#: over the last one; it is given what it needs to work.
+#: Entries per message. With the library's own 64 KiB it cuts an entry of 64 KiB into chunks, miscounts them and
+#: stumbles over the last one; it is given what it needs to work.
 MESSAGE_BYTES = 1 << 20
 
 
@@ -49,9 +50,7 @@ def measure(directory: Path, command_bytes: int, outstanding: int, seconds: floa
             others = [other for other in addresses if other != address]
             command = [sys.executable, "-m", "quorumlog.cluster.bench.bare_pysyncobj", address, *others]
             command += [str(home / f"journal-{number}"), str(command_bytes), str(outstanding), str(seconds)]
-            children.append(
-                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            )
+            children.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
         deadline = time.monotonic() + READY_SECONDS + seconds
         while time.monotonic() < deadline:
             for child in children:

@@ -4,8 +4,8 @@ Each turn has three nodes of its own. Everything outside the engine is the same 
 client, the state machine, the log of applied entries. Beside them, as a limit, PySyncObj by itself
 (``bare_pysyncobj``): what its users have without us.
 
-Our own engine fsyncs on a majority before it acknowledges; PySyncObj never fsyncs, and its leader here only waits until
-the applied entry is in its own log.
+Our own engine fsyncs on a majority before it acknowledges; PySyncObj never fsyncs, and its leader here only waits
+until the applied entry is in its own log.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from quorumlog.client import Producer, QuorumlogError
+from quorumlog.client import Producer, QuorumlogError, Reader
 from quorumlog.cluster.bench import bare_pysyncobj
 from quorumlog.cluster.bench.failover import _kills
-from quorumlog.cluster.bench.ledger import VerificationFailed, compare, read_numbers
+from quorumlog.cluster.bench.ledger import compare, read_numbers
 from quorumlog.cluster.bench.limits import MEGABYTE
 from quorumlog.cluster.bench.load import Sent, awaited_one_by_one, flood, settle
 from quorumlog.cluster.bench.statistics import Distribution
 from quorumlog.cluster.bench.surroundings import surroundings
+from quorumlog.cluster.failures import VerificationFailed
 from quorumlog.cluster.throwaway import running_cluster
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ async def _restart(found: Comparison, engine: str, cluster: LocalCluster, around
         sent = Sent()
         async with Producer(around.servers) as producer:
             deliveries = [
-                await producer.send(topic, number.to_bytes(8, "big") + bytes(92)) for number in range(RESTART_RECORDS)
+                await producer.send(topic, number.to_bytes(8, "big") + bytes(92))
+                for number in range(RESTART_RECORDS)
             ]
             await producer.flush()
             await settle(deliveries, 0, sent)
@@ -194,12 +196,10 @@ async def _restart(found: Comparison, engine: str, cluster: LocalCluster, around
 
 
 async def _first_numbers(around: Surroundings, topic: str) -> list[int]:
-    from quorumlog.client import Reader
-
-    numbers = []
+    numbers: list[int] = []
     async with Reader(around.servers, topic, partitions=[0], start="earliest") as reader:
         async for record in reader:
-            number = int.from_bytes(record.value[:8], "big")
+            number = int.from_bytes((record.value or b"")[:8], "big")
             if number == 1 << 40:
                 return numbers
             numbers.append(number)

@@ -1,19 +1,21 @@
 """One SyncObj as one replica's core: driven by our ticks and messages, read out after every turn.
 
-*Indices are the library's own.* Its log begins with a no-op at index 1 and is never compacted here, so index for index
-it becomes our log: a no-op of its elections is our NOOP, and a command whose first byte is ``16 + kind`` is an entry of
-that kind. What it has applied is read from its journal after each turn and handed on as one Ready, entries to be
-persisted and committed at once: for the replica above, this is a Raft whose entries arrive committed.
+*Indices are the library's own.* Its log begins with a no-op at index 1 and is never compacted here, so index for
+index it becomes our log: a no-op of its elections is our NOOP, and a command whose first byte is ``16 + kind`` is
+an entry of that kind. What it has applied is read from its journal after each turn and handed on as one Ready,
+entries to be persisted and committed at once: for the replica above, this is a Raft whose entries arrive
+committed.
 
-*Offsets are assigned when a batch is proposed*, exactly as with our own engine, although an entry of this one may be
-lost or cut off when leaders change. That is safe for the order of a log, because a leader only appends to its own, and
-a new one assigns nothing before the no-op of its term is applied and with it whatever it had inherited: in each
-leader's log offsets are dense. Where the library then lets two replicas apply different entries at one index, the
-state machine of one of them meets a batch that does not begin where its log ends, or a digest differs, and that
-replica is taken out of service, loudly.
+*Offsets are assigned when a batch is proposed*, exactly as with our own engine, although an entry of this one may
+be lost or cut off when leaders change. That is safe for the order of a log, because a leader only appends to its
+own, and a new one assigns nothing before the no-op of its term is applied and with it whatever it had inherited:
+in each leader's log offsets are dense. Where the library then lets two replicas apply different entries at one
+index, the state machine of one of them meets a batch that does not begin where its log ends, or a digest differs,
+and that replica is taken out of service, loudly.
 
-*After a restart* the library applies its log from the beginning again. What our log holds already is compared by term
-and not written twice; a difference means that the library has replaced what was applied here, and stops the replica.
+*After a restart* the library applies its log from the beginning again. What our log holds already is compared by
+term and not written twice; a difference means that the library has replaced what was applied here, and stops the
+replica.
 """
 
 from __future__ import annotations
@@ -58,8 +60,8 @@ _FIRST_TYPE = 16
 _NO_OP = 1
 _KINDS = {_FIRST_TYPE + int(kind): kind for kind in (EntryKind.NOOP, EntryKind.DATA, EntryKind.COMMAND)}
 _BARRIER = bytes([_FIRST_TYPE + EntryKind.NOOP])
-#: Proposed here and not yet applied, in bytes; beyond it proposals are refused. The library has no bound of its own but
-#: a count of commands.
+#: Proposed here and not yet applied, in bytes; beyond it proposals are refused. The library has no bound of its
+#: own but a count of commands.
 _MAX_UNCOMMITTED_BYTES = 64 << 20
 #: Entries per message: the library's own default. An entry of that size or more it cuts into chunks, and miscounts
 #: them (RAFT.md §6: the entry never arrives), so the size is raised to that of the largest entry in the log.
@@ -133,8 +135,8 @@ class PySyncObjCore:
                 conf.appendEntriesBatchSizeBytes = len(command) + 1
 
     def _turn_of(self, action: Callable[..., Any], *arguments: object) -> Any:
-        """Calls into the library with this core's clock and chance. Whatever it stumbles over (KeyError, struct.error,
-        OSError of its journal) has no meaning that anybody could act on: the replica stops."""
+        """Calls into the library with this core's clock and chance. Whatever it stumbles over (KeyError,
+        struct.error, OSError of its journal) has no meaning that anybody could act on: the replica stops."""
         self._surroundings.enter()
         try:
             return action(*arguments)
@@ -274,9 +276,9 @@ class PySyncObjCore:
         raise UnsupportedChange("PySyncObj as it is used here cannot change a group's members")
 
     def read_index(self, context: int) -> None:
-        """The library has no ReadIndex. A barrier command stands in: it goes through the log, from a follower by way
-        of its leader, and once it is applied here, so is everything that was acknowledged before it was asked for. All
-        questions of a round share one."""
+        """The library has no ReadIndex. A barrier command stands in: it goes through the log, from a follower by
+        way of its leader, and once it is applied here, so is everything that was acknowledged before it was asked
+        for. All questions of a round share one."""
         if self.leader is None:
             raise NoLeader("no leader is known")
         self._asking.append(context)

@@ -20,6 +20,7 @@ LACKS = (
     Lack("G8", "an append that was lost after its acknowledgement had no effect at all"),
     Lack("G12", "its journal and its messages have no checksums; a damaged replica stays out until it is removed"),
     Lack("G13", "replicas can diverge: it is noticed by digests and at restart, and the replica is stopped"),
+    Lack("catching up", "a deposed leader with a stray entry, more than 64 KiB behind, asks for the same for ever"),
     Lack("learners", "a lost replica cannot be replaced: no learners, no change of members"),
     Lack("ReadIndex", "a linearizable read costs an entry in the log"),
     Lack("size", "a partition's whole log stays in memory, and its journal ends at 4 GiB"),

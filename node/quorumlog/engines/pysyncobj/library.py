@@ -4,18 +4,21 @@ A ``SyncObj`` reads a clock and a random number generator that are global to the
 a file name inside its constructor. A node's logic may do neither (DESIGN.md §2): so four names of the module
 ``pysyncobj.syncobj`` are replaced, once, when this one is imported.
 
-========================  =============================================================================================
-``monotonicTime``         the clock of the core whose turn it is; the real one outside of any turn
-``random``                likewise, its generator (election time-outs; nothing else in the module draws)
-``createJournal``         takes a ``Journal`` that is one already; a file name means what it always did
-``PIPE_NOTIFIER_ENABLED`` False: with ``appendEntriesUseBatch=False`` the library would open a pipe per object to wake a
+========================
+============================================================================================= ``monotonicTime``
+the clock of the core whose turn it is; the real one outside of any turn ``random``                likewise, its
+generator (election time-outs; nothing else in the module draws) ``createJournal``         takes a ``Journal``
+that is one already; a file name means what it always did ``PIPE_NOTIFIER_ENABLED`` False: with
+``appendEntriesUseBatch=False`` the library would open a pipe per object to wake a
                           poll() that nobody sits in
-========================  =============================================================================================
+========================
+=============================================================================================
 
-Nothing else is patched, and no private name of the library (``_SyncObj__…``) is touched. Commands are handed over by
-``_applyCommand`` and put into the log by ``_checkCommandsToApply``; both are what its own ``@replicated`` and
-``_onTick`` call. A command's first byte is its type: ours are types the library does not know, which it replicates and
-then passes over when it applies, without unpickling anything; ``Member`` reads applied commands from the journal.
+Nothing else is patched, and no private name of the library (``_SyncObj__…``) is touched. Commands are handed over
+by ``_applyCommand`` and put into the log by ``_checkCommandsToApply``; both are what its own ``@replicated`` and
+``_onTick`` call. A command's first byte is its type: ours are types the library does not know, which it
+replicates and then passes over when it applies, without unpickling anything; ``Member`` reads applied commands
+from the journal.
 """
 
 from __future__ import annotations
@@ -36,9 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FAIL_REASON", "FileJournal", "Journal", "Member", "Surroundings", "SyncObj", "SyncObjConf", "Transport"]
 
-#: Milliseconds that sending one MiB in one turn counts for on the library's clock. It pushes the whole of its log at a
-#: follower that is behind, and only stops to do something else when its own clock says that it has been long at it;
-#: within a turn ours stands still, so bytes must count as time or a turn would never end.
+#: Milliseconds that sending one MiB in one turn counts for on the library's clock. It pushes the whole of its log
+#: at a follower that is behind, and only stops to do something else when its own clock says that it has been long
+#: at it; within a turn ours stands still, so bytes must count as time or a turn would never end.
 MS_PER_MIB_SENT = 100
 
 
@@ -109,8 +112,8 @@ syncobj.PIPE_NOTIFIER_ENABLED = False
 class Member(_LibraryNode):  # type: ignore[misc]  # the library has no types
     """One member of a group as the library knows it, named by its replica id.
 
-    The library keeps its members in sets and sends in their order, which follows from their hashes: a string's differs
-    from process to process, and no run could be repeated.
+    The library keeps its members in sets and sends in their order, which follows from their hashes: a string's
+    differs from process to process, and no run could be repeated.
     """
 
     def __init__(self, replica: int) -> None:

@@ -1,8 +1,8 @@
 """PySyncObj's ``Transport`` over a node's links: its messages become ours on the way out, and its on the way in.
 
-The library expects what a TCP connection gives: messages of a pair arrive in order, or the connection breaks and it is
-told. So all of them travel on one lane (``quorumlog.replica.mesh``), and a link that goes down, or a node that falls
-silent, is a disconnection.
+The library expects what a TCP connection gives: messages of a pair arrive in order, or the connection breaks and
+it is told. So all of them travel on one lane (``quorumlog.replica.mesh``), and a link that goes down, or a node
+that falls silent, is a disconnection.
 """
 
 from __future__ import annotations
