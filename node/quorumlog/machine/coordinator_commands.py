@@ -6,6 +6,8 @@ gave partitions back, left, was given up) is replicated. So a change of the coor
 Values only; ``quorumlog.machine.coordinator_codec`` lays them out as bytes.
 Values only; canonical JSON as in ``quorumlog.machine.commands``: a few a minute, and a log of them should be
 readable by eye.
+Values only; canonical JSON as in ``quorumlog.machine.commands``: a few a minute, and a log of them should be readable
+by eye.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Strategy(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class JoinGroup:
-    """A member comes, or wants something else than before. ``partitions``: how many each topic of ``topics`` has,
-    as the leader knew when it proposed."""
+    """A member comes, or wants something else than before. ``partitions``: how many each topic of ``topics`` has, as
+    the leader knew when it proposed."""
 
     group: str
     member: str
