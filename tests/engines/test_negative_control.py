@@ -10,27 +10,29 @@ import pytest
 from quorumlog.sim.control import LOSS, SEED_BUDGET, draw_control, options_of
 from quorumlog.sim.run import Run
 
-#: The first seeds in which the loss shows, with one crash of the partition's leader after the other; found by
-#: ``quorumlog sim run --engine pysyncobj``.
-LOSING_SEED = 20
+
+def losing_seed() -> int | None:
+    """The first seed of the budget in which PySyncObj loses what it acknowledged."""
+    for seed in range(SEED_BUDGET):
+        result = Run(options_of(seed, "pysyncobj", control=False)).result()
+        if LOSS in {violation.name for violation in result.violations}:
+            return seed
+    return None
 
 
-def test_the_loss_is_found_in_a_seed_within_the_budget() -> None:
-    assert LOSING_SEED < SEED_BUDGET
-    result = Run(options_of(LOSING_SEED, "pysyncobj", control=False)).result()
-    found = {violation.name for violation in result.violations}
-    assert LOSS in found
-    assert "inconsistent offset" in found, "what was lost is followed by other records at its offsets"
-
-
-def test_our_own_engine_passes_the_same_world() -> None:
-    result = Run(options_of(LOSING_SEED, "raft", control=True)).result()
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_loss_is_found_within_the_budget_and_our_own_engine_passes_the_same_world() -> None:
+    """One seed in five shows it, or so: which ones, changes with everything that draws a random number."""
+    seed = losing_seed()
+    assert seed is not None, f"PySyncObj loses nothing in {SEED_BUDGET} seeds: the suite has gone blind"
+    result = Run(options_of(seed, "raft", control=True)).result()
     assert not result.violations
     assert result.statistics["leaders killed"] >= 1
 
 
 def test_a_world_over_pysyncobj_is_the_same_twice() -> None:
-    options = replace(draw_control(LOSING_SEED), engine="pysyncobj", duration_ms=1_500)
+    options = replace(draw_control(3), engine="pysyncobj", duration_ms=1_500)
     assert Run(options).result().trace_hash == Run(options).result().trace_hash
 
 
