@@ -8,6 +8,8 @@ Values only; canonical JSON as in ``quorumlog.machine.commands``: a few a minute
 readable by eye.
 Values only; canonical JSON as in ``quorumlog.machine.commands``: a few a minute, and a log of them should be readable
 by eye.
+Values only; canonical JSON as in ``quorumlog.machine.commands``: a few a minute, and a log of them should be
+readable by eye.
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ class Strategy(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class JoinGroup:
-    """A member comes, or wants something else than before. ``partitions``: how many each topic of ``topics`` has, as
-    the leader knew when it proposed."""
+    """A member comes, or wants something else than before. ``partitions``: how many each topic of ``topics`` has,
+    as the leader knew when it proposed."""
 
     group: str
     member: str
