@@ -14,7 +14,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from quorumlog.sim.options import Options, draw
+from quorumlog.sim.options import Options, Workload, draw
 from quorumlog.sim.world import MS
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def draw_control(seed: int) -> Options:
     )
 
 
-def options_of(seed: int, engine: str, *, control: bool) -> Options:
+def options_of(seed: int, engine: str, workload: Workload = Workload.LOG, *, control: bool) -> Options:
     """What ``seed`` is run with. Another engine than our own is always run in the control's worlds: in rougher
     ones it would break for reasons that nobody doubts."""
     if engine == "raft" and not control:
-        return draw(seed)
+        return draw(seed, workload)
     return replace(draw_control(seed), engine=engine)
 
 

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quorumlog.sim.options import Workload
 from quorumlog.sim.control import options_of
+from quorumlog.sim.options import Workload
 from quorumlog.sim.run import Result, run_seed
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ def explore(
     *,
     control: bool = False,
 ) -> Iterator[Result]:
-def explore(seeds: Iterable[int], jobs: int, engine: str = "raft", *, control: bool = False) -> Iterator[Result]:
     """The results, in order. ``jobs`` processes; 1 runs in this one. Raises BrokenProcessPool when a process
     dies."""
     if jobs <= 1:

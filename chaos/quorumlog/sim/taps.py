@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumlog.check import RaftChecker
-from quorumlog.machine import PartitionMachine
 from quorumlog.engines import EngineMessage
+from quorumlog.machine import PartitionMachine
 from quorumlog.raft.types import AppendRequest, AppendResponse, Compacted, VoteResponse
 from quorumlog.replica.events import LeaderElected, ReplicaDamaged
 
@@ -30,8 +30,7 @@ class Taps:
     things that must not happen to a node at all: an exception, a refusal to start, damage found where nothing was
     damaged."""
 
-    def __init__(self, world: World, *, with_offsets: bool = False) -> None:
-    def __init__(self, world: World, *, judges_raft: bool = True) -> None:
+    def __init__(self, world: World, *, judges_raft: bool = True, with_offsets: bool = False) -> None:
         self._judges_raft = judges_raft
         self.diverged: list[str] = []
         """Replicas of another engine that were stopped because they contradict what they had applied."""

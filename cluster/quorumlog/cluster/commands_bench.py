@@ -11,7 +11,6 @@ from quorumlog.cluster import servers
 from quorumlog.cluster.asynchronous import run
 from quorumlog.cluster.bench import commits, compare, consume, failover, idle, latency, produce, restart
 from quorumlog.cluster.bench.compare_report import print_comparison_as_json, show_comparison
-from quorumlog.cluster.bench.compare_report import print_comparison_as_json, show_comparison
 from quorumlog.cluster.bench.machine import describe
 from quorumlog.cluster.bench.report import print_as_json, show, show_machine
 from quorumlog.cluster.bench.surroundings import surroundings

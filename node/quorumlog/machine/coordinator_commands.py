@@ -4,12 +4,6 @@ Heartbeats are not among them: who lives is the leader's to know, and only what 
 gave partitions back, left, was given up) is replicated. So a change of the coordinator's leader moves nothing.
 
 Values only; ``quorumlog.machine.coordinator_codec`` lays them out as bytes.
-Values only; canonical JSON as in ``quorumlog.machine.commands``: a few a minute, and a log of them should be
-readable by eye.
-Values only; canonical JSON as in ``quorumlog.machine.commands``: a few a minute, and a log of them should be readable
-by eye.
-Values only; canonical JSON as in ``quorumlog.machine.commands``: a few a minute, and a log of them should be
-readable by eye.
 """
 
 from __future__ import annotations
