@@ -40,8 +40,8 @@ SLICE = 20
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with running_cluster() as cluster:
+def cluster(engine: str) -> Iterator[LocalCluster]:
+    with running_cluster(engine=engine) as cluster:
         yield cluster
 
 

@@ -30,8 +30,8 @@ STEP_MS = 1_000
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with running_cluster() as cluster:
+def cluster(engine: str) -> Iterator[LocalCluster]:
+    with running_cluster(engine=engine) as cluster:
         yield cluster
 
 

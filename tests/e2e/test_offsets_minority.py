@@ -36,9 +36,9 @@ RECORDS = 100
 
 
 @pytest.fixture
-async def divisible() -> AsyncIterator[tuple[LocalCluster, LinkedCluster]]:
+async def divisible(engine: str) -> AsyncIterator[tuple[LocalCluster, LinkedCluster]]:
     """Three nodes with a link between every two; a topic with records."""
-    with planned_cluster() as cluster:
+    with planned_cluster(engine=engine) as cluster:
         links = LinkedCluster(cluster)
         await links.install()
         try:

@@ -126,8 +126,8 @@ def verify(cluster: LocalCluster) -> tuple[int, dict[str, Any], str]:
 
 
 @pytest.mark.slow
-async def test_damage_planted_in_checkpoints_is_found_by_name() -> None:
-    with running_cluster() as cluster:
+async def test_damage_planted_in_checkpoints_is_found_by_name(engine: str) -> None:
+    with running_cluster(engine=engine) as cluster:
         await prepare(cluster, 0)
         code, findings, _ = await asyncio.to_thread(verify, cluster)
         assert code == 0
@@ -157,8 +157,8 @@ async def test_damage_planted_in_checkpoints_is_found_by_name() -> None:
         assert "sound" not in shown
 
 
-async def test_an_offset_whose_records_were_removed_is_found_evicted() -> None:
-    with running_cluster() as cluster:
+async def test_an_offset_whose_records_were_removed_is_found_evicted(engine: str) -> None:
+    with running_cluster(engine=engine) as cluster:
         await prepare(cluster, 2 * SEGMENT_BYTES)
         async with Admin(cluster.servers) as admin, asyncio.timeout(DEADLINE_S):
             while True:

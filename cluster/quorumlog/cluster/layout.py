@@ -76,9 +76,9 @@ def plan(cluster_id: str, node_count: int, base_port: int = DEFAULT_BASE_PORT) -
     there, an outgoing connection could take a node's port while the node is down. Raises LayoutError when the
     ports run out.
     """
-    clients = list(_free_ports(base_port + CLIENT_PORT, node_count))
-    peers = list(_free_ports(base_port + PEER_PORT, node_count, taken=clients))
-    metrics = list(_free_ports(base_port + METRICS_PORT, node_count, taken=clients + peers))
+    clients = list(free_ports(base_port + CLIENT_PORT, node_count))
+    peers = list(free_ports(base_port + PEER_PORT, node_count, taken=clients))
+    metrics = list(free_ports(base_port + METRICS_PORT, node_count, taken=clients + peers))
     nodes = (
         NodeLayout(node_id, f"{HOST}:{client}", f"{HOST}:{peer}", f"{HOST}:{metric}")
         for node_id, (client, peer, metric) in enumerate(zip(clients, peers, metrics, strict=True), 1)
@@ -86,7 +86,8 @@ def plan(cluster_id: str, node_count: int, base_port: int = DEFAULT_BASE_PORT) -
     return ClusterLayout(cluster_id, tuple(nodes))
 
 
-def _free_ports(first: int, count: int, taken: Iterable[int] = ()) -> Iterator[int]:
+def free_ports(first: int, count: int, taken: Iterable[int] = ()) -> Iterator[int]:
+    """The first ``count`` ports from ``first`` on that are free now and not ``taken``. Raises LayoutError."""
     used = set(taken)
     for port in range(first, LAST_PORT + 1):
         if count == 0:

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from quorumlog.cluster.layout import _free_ports
+from quorumlog.cluster.layout import free_ports
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ class BareFigures:
 
 def measure(directory: Path, command_bytes: int, outstanding: int, seconds: float) -> BareFigures:
     """Runs three processes for one measurement. Raises TimeoutError when no leader is found or none answers."""
-    ports = list(_free_ports(FIRST_PORT + os.getpid() % 500 * 4, NODES))
+    ports = list(free_ports(FIRST_PORT + os.getpid() % 500 * 4, NODES))
     addresses = [f"127.0.0.1:{port}" for port in ports]
     home = directory / f"bare-{os.getpid()}-{command_bytes}-{outstanding}"
     home.mkdir()

@@ -75,9 +75,9 @@ async def measure(around: Surroundings, seconds: float) -> Report:
     checked = 0
     for partitions in (1, MANY_PARTITIONS):
         async with around.topic(partitions) as topic:
-            await _fill(around, topic, partitions)
+            await fill(around, topic, partitions)
             for consumers in CONSUMERS:
-                measured = await _commit(around, topic, partitions, consumers, seconds)
+                measured = await commit_in_turns(around, topic, partitions, consumers, seconds)
                 _add(report, partitions, consumers, measured, disk)
                 checked += len(measured.commits)
     await _produce(around, report, seconds)
@@ -88,7 +88,9 @@ async def measure(around: Surroundings, seconds: float) -> Report:
 # ---- commits
 
 
-async def _commit(around: Surroundings, topic: str, partitions: int, consumers: int, seconds: float) -> _Measured:
+async def commit_in_turns(
+    around: Surroundings, topic: str, partitions: int, consumers: int, seconds: float
+) -> _Measured:
     """Commits and appends in turns, for ``seconds`` each: a machine that is shared slows both alike."""
     measured = _Measured()
     async with (
@@ -157,7 +159,8 @@ async def _claims(
             await asyncio.gather(*(claim.close() for claim in claims[first : first + AT_ONCE]))
 
 
-async def _fill(around: Surroundings, topic: str, partitions: int) -> None:
+async def fill(around: Surroundings, topic: str, partitions: int) -> None:
+    """Records to be committed, in each partition."""
     async with Producer(around.servers) as producer:
         await producer.prepare(topic)
         for partition in range(partitions):

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from quorumlog.client import Producer, QuorumlogError, Reader
-from quorumlog.cluster.bench import bare_pysyncobj
-from quorumlog.cluster.bench.failover import _kills
+from quorumlog.cluster.bench import bare_pysyncobj, commits
+from quorumlog.cluster.bench.failover import kills
 from quorumlog.cluster.bench.ledger import compare, read_numbers
 from quorumlog.cluster.bench.limits import MEGABYTE
 from quorumlog.cluster.bench.load import Sent, awaited_one_by_one, flood, settle
@@ -46,6 +46,7 @@ BATCH_HEAD_BYTES = 256
 #: Our engine, fsyncing, against PySyncObj by itself, at batches of 64 KiB.
 FLOOR_LARGE = 8.0
 RESTART_RECORDS = 2000
+CONSUMERS = 64
 
 
 @dataclass(slots=True)
@@ -138,8 +139,12 @@ async def _turn(
         waited = Distribution(waits)
         found.note(engine, f"one record, {tasks} outstanding, p50", "ms", waited.percentile(50) * 1000, lower=True)
         found.note(engine, f"one record, {tasks} outstanding, p99", "ms", waited.percentile(99) * 1000, lower=True)
+    async with around.topic(1) as topic:
+        await commits.fill(around, topic, 1)
+        committed = await commits.commit_in_turns(around, topic, 1, CONSUMERS, seconds)
+    found.note(engine, f"commits of {CONSUMERS} consumers", "/s", len(committed.commits) / committed.commits_s)
     try:
-        blows = await _kills(around, cluster, KILLS)
+        blows = await kills(around, cluster, KILLS)
         worst = max(blows.seconds) * 1000
         found.note(engine, "leader killed: next acknowledged write, worst", "ms", worst, lower=True)
     except (VerificationFailed, TimeoutError) as error:

@@ -45,7 +45,7 @@ async def measure(around: Surroundings, cluster: LocalCluster, linked: LocalClus
     fewer = max(1, trials // FEWER)
     acknowledged = unknown = 0
     for name, floors, each in (
-        ("leader killed (SIGKILL)", (FLOOR_KILL_MEDIAN_MS, FLOOR_KILL_WORST_MS), _kills(around, cluster, trials)),
+        ("leader killed (SIGKILL)", (FLOOR_KILL_MEDIAN_MS, FLOOR_KILL_WORST_MS), kills(around, cluster, trials)),
         ("leader hung (SIGSTOP)", (None, FLOOR_HANG_WORST_MS), _pauses(around, cluster, fewer)),
         ("leader cut off from the others", (None, FLOOR_HANG_WORST_MS), _cuts(around, linked, fewer)),
     ):
@@ -80,7 +80,9 @@ def _add(report: Report, name: str, outcome: _Outcome, floors: tuple[int | None,
     report.add(Figure(f"{name}, worst", times.worst * 1000, "ms", limits, Floor(worst_floor, at_most=True)))
 
 
-async def _kills(around: Surroundings, cluster: LocalCluster, trials: int) -> _Outcome:
+async def kills(around: Surroundings, cluster: LocalCluster, trials: int) -> _Outcome:
+    """SIGKILL of the leader, ``trials`` times; each time the node is started again before the next."""
+
     async def blow(leader: int) -> None:
         cluster.send_signal(leader, signal.SIGKILL)
 
