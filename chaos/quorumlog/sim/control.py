@@ -14,7 +14,7 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
 
-from quorumlog.sim.options import Options, Workload, draw
+from quorumlog.sim.options import Options, Workload, draw, draw_consumers
 from quorumlog.sim.world import MS
 
 if TYPE_CHECKING:
@@ -51,7 +51,16 @@ def options_of(seed: int, engine: str, workload: Workload = Workload.LOG, *, con
     ones it would break for reasons that nobody doubts."""
     if engine == "raft" and not control:
         return draw(seed, workload)
-    return replace(draw_control(seed), engine=engine)
+    options = replace(draw_control(seed), engine=engine, workload=workload)
+    if workload is Workload.LOG:
+        return options
+    # The producers keep their load: without it nothing is lost.
+    load = {
+        "producers": options.producers,
+        "send_every_ms": options.send_every_ms,
+        "duration_ms": options.duration_ms,
+    }
+    return replace(draw_consumers(Random(f"{seed}/consumers"), options), **load)
 
 
 def variations(options: Options) -> list[Options]:

@@ -141,10 +141,11 @@ def draw(seed: int, workload: Workload = Workload.LOG) -> Options:
     options = _draw_log(seed)
     if workload is Workload.LOG:
         return options
-    return _draw_consumers(Random(f"{seed}/consumers"), replace(options, workload=workload))
+    return draw_consumers(Random(f"{seed}/consumers"), replace(options, workload=workload))
 
 
-def _draw_consumers(random: Random, options: Options) -> Options:
+def draw_consumers(random: Random, options: Options) -> Options:
+    """``options`` with what its workload adds to producers and readers."""
     kind = options.workload
     if kind is Workload.CONSUMERS:
         kind = random.choice((Workload.OFFSETS, Workload.GROUPS, Workload.GROUPS, Workload.CONSUMERS))
