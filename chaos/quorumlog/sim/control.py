@@ -55,12 +55,13 @@ def options_of(seed: int, engine: str, workload: Workload = Workload.LOG, *, con
     if workload is Workload.LOG:
         return options
     # The producers keep their load: without it nothing is lost.
-    load = {
-        "producers": options.producers,
-        "send_every_ms": options.send_every_ms,
-        "duration_ms": options.duration_ms,
-    }
-    return replace(draw_consumers(Random(f"{seed}/consumers"), options), **load)
+    drawn = draw_consumers(Random(f"{seed}/consumers"), options)
+    return replace(
+        drawn,
+        producers=options.producers,
+        send_every_ms=options.send_every_ms,
+        duration_ms=options.duration_ms,
+    )
 
 
 def variations(options: Options) -> list[Options]:
