@@ -71,7 +71,7 @@ def test_what_was_appended_survives_the_death_and_return_of_every_process_at_onc
 def test_a_batch_larger_than_what_the_library_sends_at_once_arrives() -> None:
     trio = cluster()
     leader = trio.led()
-    assert isinstance(trio.append_batch(leader, batch([bytes(300_000)]))[0], Appended)
+    assert isinstance(trio.append_batch(leader, batch([random.Random(1).randbytes(300_000)]))[0], Appended)
     trio.pass_time(500)
     group = trio.group()
     assert {trio.replica(node, group).end_offset for node in trio.ids} == {1}
@@ -83,7 +83,7 @@ def test_a_restarted_follower_catches_up_on_large_entries_too() -> None:
     follower = next(node for node in trio.ids if node != leader)
     trio.kill(follower)
     for _ in range(5):
-        trio.append_batch(leader, batch([bytes(200_000)]))
+        trio.append_batch(leader, batch([random.Random(2).randbytes(200_000)]))
     trio.start(follower)
     trio.pass_time(5_000)
     assert trio.replica(follower, trio.group()).end_offset == 5
