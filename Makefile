@@ -33,12 +33,13 @@ help: ## this list
 
 venv: $(INSTALLED) ## set up .venv with everything that development needs
 
-# hatchling first and without build isolation: the build back end is then pinned like everything else.
+# The build back ends first (PySyncObj comes as source and needs setuptools), and no build isolation: they are then pinned
+# like everything else.
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer found; name one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "setting up $(VENV) with $$($(PYTHON) --version)"; $(PYTHON) -m venv $(VENV); }
 	@echo "installing quorumlog and its tools into $(VENV)"
-	@$(PIP) install --constraint constraints.txt hatchling
+	@$(PIP) install --constraint constraints.txt hatchling setuptools
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[dev]'
 	@mkdir -p $(@D) && touch $@
 
