@@ -91,11 +91,11 @@ async def measure(around: Surroundings, seconds: float) -> Report:
 async def commit_in_turns(
     around: Surroundings, topic: str, partitions: int, consumers: int, seconds: float
 ) -> _Measured:
-    """Commits and appends in turns, for ``seconds`` each: a machine that is shared slows both alike."""
+    """Commits and appends in turns, for ``seconds`` each, to the same partitions: a machine that is shared slows
+    both alike, and so does a leader that has more to do than another."""
     measured = _Measured()
     async with (
         _claims(around, topic, partitions, consumers) as claims,
-        around.topic(1) as beside,
         Producer(around.servers) as producer,
     ):
         turns = max(1, round(seconds / (TURN_S if consumers > 1 else LONE_TURN_S)))
@@ -104,7 +104,7 @@ async def commit_in_turns(
             until = begin + seconds / turns
             await asyncio.gather(*(_consume(claim, until, measured) for claim in claims))
             measured.commits_s += time.perf_counter() - begin
-            sent, waits = await awaited_one_by_one(producer, beside, VALUE_BYTES, consumers, seconds / turns)
+            sent, waits = await awaited_one_by_one(producer, topic, VALUE_BYTES, consumers, seconds / turns)
             measured.appends += waits
             measured.appends_s += sent.elapsed_s
     await _check(around, measured)
