@@ -261,6 +261,10 @@ class TestCommitting:
             assert receipt.offset == 3
             with pytest.raises(InvalidRequest):
                 await consumer.commit({name: 6})
+            with pytest.raises(InvalidRequest, match="-1"):
+                await consumer.commit({name: -1})
+            with pytest.raises(InvalidRequest, match="-1"):
+                await consumer.seek(0, -1)
             with pytest.raises(OffsetRegressed):
                 await consumer.commit({name: 2})
             with pytest.raises(MetadataTooLarge):
