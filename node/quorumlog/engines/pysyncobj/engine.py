@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quorumlog.engines.pysyncobj.core import PySyncObjCore
 from quorumlog.engines.seam import Lack
 
 if TYPE_CHECKING:
@@ -37,4 +36,7 @@ class PySyncObjEngine:
     replaces_replicas = False
 
     def core(self, settings: CoreSettings) -> Core:
+        # Only now: the library is loaded, and its clock and chance replaced, where somebody has chosen it.
+        from quorumlog.engines.pysyncobj.core import PySyncObjCore
+
         return PySyncObjCore(settings)

@@ -4,20 +4,16 @@ A ``SyncObj`` reads a clock and a random number generator that are global to the
 a file name inside its constructor. A node's logic may do neither (DESIGN.md §2): so four names of the module
 ``pysyncobj.syncobj`` are replaced, once, when this one is imported.
 
-========================
-============================================================================================= ``monotonicTime``
-the clock of the core whose turn it is; the real one outside of any turn ``random``                likewise, its
-generator (election time-outs; nothing else in the module draws) ``createJournal``         takes a ``Journal``
-that is one already; a file name means what it always did ``PIPE_NOTIFIER_ENABLED`` False: with
-``appendEntriesUseBatch=False`` the library would open a pipe per object to wake a
-                          poll() that nobody sits in
-========================
-=============================================================================================
+- ``monotonicTime``: the clock of the core whose turn it is; the real one outside of any turn;
+- ``random``: likewise its generator (election time-outs; nothing else in the module draws);
+- ``createJournal``: takes a ``Journal`` that is one already; a file name means what it always did;
+- ``PIPE_NOTIFIER_ENABLED``: False. With ``appendEntriesUseBatch=False`` the library would open a pipe per object to
+  wake a poll() that nobody sits in.
 
 Nothing else is patched, and no private name of the library (``_SyncObj__…``) is touched. Commands are handed over
 by ``_applyCommand`` and put into the log by ``_checkCommandsToApply``; both are what its own ``@replicated`` and
 ``_onTick`` call. A command's first byte is its type: ours are types the library does not know, which it
-replicates and then passes over when it applies, without unpickling anything; ``Member`` reads applied commands
+replicates and then passes over when it applies, without unpickling anything; the core reads applied commands
 from the journal.
 """
 
