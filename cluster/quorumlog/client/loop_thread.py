@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from quorumlog.client.errors import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from types import TracebackType
 
 Result = TypeVar("Result")
 
@@ -44,3 +45,31 @@ class LoopThread:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+class Closable(Protocol):
+    """A client of asyncio's."""
+
+    async def close(self) -> None: ...
+
+
+class Threaded:
+    """A client of asyncio's behind calls that wait: it lives in a thread of its own until ``close``."""
+
+    def __init__(self, client: Closable, name: str) -> None:
+        self._client = client
+        self._thread = LoopThread(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connections."""
+        if not self._thread.loop.is_closed():
+            self._thread.run(self._client.close())
+            self._thread.stop()

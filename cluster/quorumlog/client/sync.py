@@ -15,7 +15,7 @@ from quorumlog.client import admin as aio_admin
 from quorumlog.client import producer as aio_producer
 from quorumlog.client import reader as aio_reader
 from quorumlog.client.errors import BufferFull, Closed, QuorumlogError, TopicNotReady
-from quorumlog.client.loop_thread import LoopThread
+from quorumlog.client.loop_thread import LoopThread, Threaded
 from quorumlog.client.sync_consumer import Consumer
 from quorumlog.client.sync_groups import GroupAdmin, OffsetAdmin
 
@@ -256,26 +256,12 @@ class Reader:
             self._thread.stop()
 
 
-class Admin:
+class Admin(Threaded):
     """See ``quorumlog.client.Admin``."""
 
     def __init__(self, servers: str | Sequence[str], *, timeout_ms: float = 10_000.0) -> None:
         self._admin = aio_admin.Admin(servers, timeout_ms=timeout_ms)
-        self._thread = LoopThread("quorumlog admin")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connections."""
-        if not self._thread.loop.is_closed():
-            self._thread.run(self._admin.close())
-            self._thread.stop()
+        super().__init__(self._admin, "quorumlog admin")
 
     def create_topic(
         self,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from quorumlog.client import group_admin as aio_group_admin
 from quorumlog.client import offset_admin as aio_offset_admin
-from quorumlog.client.loop_thread import LoopThread
+from quorumlog.client.loop_thread import Threaded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import TracebackType
 
     from quorumlog.client.errors import QuorumlogError
     from quorumlog.client.offset_types import (
@@ -30,26 +29,12 @@ if TYPE_CHECKING:
     from quorumlog.client.verification import PartitionFindings
 
 
-class OffsetAdmin:
+class OffsetAdmin(Threaded):
     """See ``quorumlog.client.OffsetAdmin``, whose calls these are."""
 
     def __init__(self, servers: str | Sequence[str], *, timeout_ms: float = 10_000.0) -> None:
-        self._thread = LoopThread("quorumlog offset admin")
         self._admin = aio_offset_admin.OffsetAdmin(servers, timeout_ms=timeout_ms)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connections."""
-        if not self._thread.loop.is_closed():
-            self._thread.run(self._admin.close())
-            self._thread.stop()
+        super().__init__(self._admin, "quorumlog offset admin")
 
     def partitions(self, topics: Sequence[str] = ()) -> list[TopicPartition]:
         """All partitions of these topics (none: of all the users' topics)."""
@@ -122,26 +107,12 @@ class OffsetAdmin:
         return self._thread.run(self._admin.verify(partitions))
 
 
-class GroupAdmin:
+class GroupAdmin(Threaded):
     """See ``quorumlog.client.GroupAdmin``; what it has as ``offsets`` is an ``OffsetAdmin`` of its own here."""
 
     def __init__(self, servers: str | Sequence[str], *, timeout_ms: float = 10_000.0) -> None:
-        self._thread = LoopThread("quorumlog group admin")
         self._admin = aio_group_admin.GroupAdmin(servers, timeout_ms=timeout_ms)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the connections."""
-        if not self._thread.loop.is_closed():
-            self._thread.run(self._admin.close())
-            self._thread.stop()
+        super().__init__(self._admin, "quorumlog group admin")
 
     def describe(self, group: str) -> DescribedGroup:
         """A group as its coordinator has it."""
