@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumlog.machine.offset_commands import Acquire, Release, Reset
-from quorumlog.machine.offset_results import Acquired, Fenced, OutOfRange, WasReset
+from quorumlog.machine.offset_results import Acquired, OutOfRange, WasReset
 from quorumlog.replica.api import AtTime, Done, OffsetFound
-from quorumlog.replica.failures import Failure
+from quorumlog.replica.failures import Failure, Reason
 from quorumlog.replica.offset_api import AcquiredOffset, AcquireRequest, StartAt, StartRule
 from quorumlog.replica.offset_refusals import refusal
 from quorumlog.replica.starting import Bounds, FingerprintCheck, Start, resolve_start
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: How often the log's start, or another owner, may come between while a start is being resolved.
 _ATTEMPTS = 3
+#: After which an application may ask once more.
+_AGAIN_MS = 50
 
 
 class Acquiring:
@@ -147,19 +149,29 @@ class Acquiring:
         def pinned(result: object) -> None:
             if isinstance(result, Failure):
                 self._done(result)
-            elif isinstance(result, OutOfRange) and self._attempts < _ATTEMPTS:
-                self._attempts += 1  # retention has moved the log's start meanwhile
-                self._resolve(first)
+            elif isinstance(result, OutOfRange):
+                self._resolve_again(first)  # retention has moved the log's start meanwhile
             else:
                 self._answer(first, start)
 
         self._ground.run(command, self._deadline_ms, pinned)
 
-    def _go_back(self, start: Start, stored: Stored) -> None:
+    def _resolve_again(self, first: Acquired) -> None:
+        if self._may_try_again():
+            self._resolve(first)
+
+    def _may_try_again(self) -> bool:
+        """False, and the request has failed, when what a start is resolved against has changed too often."""
         self._attempts += 1
-        if self._attempts > _ATTEMPTS:
-            refused = Fenced(self._owner_epoch, self._owner_epoch, "somebody who goes back as well")
-            self._done(refusal(self._asked.group, self._ground.refuse.name, refused))
+        if self._attempts <= _ATTEMPTS:
+            return True
+        where = f"group {self._asked.group!r} in {self._ground.refuse.name}"
+        why = f"the position of {where} was changed by others {_ATTEMPTS} times while its start was resolved"
+        self._done(Failure(Reason.OVERLOADED, why, retry_after_ms=_AGAIN_MS))
+        return False
+
+    def _go_back(self, start: Start, stored: Stored) -> None:
+        if not self._may_try_again():
             return
         command = self._reset(start, expected_version=stored.version, force=True)
 
