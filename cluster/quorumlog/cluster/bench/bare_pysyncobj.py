@@ -2,9 +2,9 @@
 
 What its users have. Run as a module it is one such process; the first one waits until it leads or somebody else
 does, and whoever leads measures: commands of a given size, so many at a time, each counted when its callback says
-that it has been applied. The settings are the library's own except two: ``appendEntriesUseBatch=False``, with
-which a single command takes 0.3 ms instead of 100, and ``MESSAGE_BYTES``. The journal is a file, as in a node;
-nothing is synced.
+that it has been applied. Twice: *as it comes*, with every setting the library's own, and *tuned*, with two changed:
+``appendEntriesUseBatch=False``, with which a single command takes 0.3 ms instead of 100, and ``MESSAGE_BYTES``. The
+journal is a file, as in a node; nothing is synced.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class BareFigures:
     p50_ms: float
 
 
-def measure(directory: Path, command_bytes: int, outstanding: int, seconds: float) -> BareFigures:
+def measure(directory: Path, command_bytes: int, outstanding: int, seconds: float, *, tuned: bool) -> BareFigures:
     """Runs three processes for one measurement. Raises TimeoutError when no leader is found or none answers."""
     ports = list(free_ports(FIRST_PORT + os.getpid() % 500 * 4, NODES))
     addresses = [f"127.0.0.1:{port}" for port in ports]
-    home = directory / f"bare-{os.getpid()}-{command_bytes}-{outstanding}"
+    home = directory / f"bare-{os.getpid()}-{command_bytes}-{outstanding}-{tuned}"
     home.mkdir()
     children = []
     try:
@@ -50,6 +50,7 @@ def measure(directory: Path, command_bytes: int, outstanding: int, seconds: floa
             others = [other for other in addresses if other != address]
             command = [sys.executable, "-m", "quorumlog.cluster.bench.bare_pysyncobj", address, *others]
             command += [str(home / f"journal-{number}"), str(command_bytes), str(outstanding), str(seconds)]
+            command.append("tuned" if tuned else "as-it-comes")
             children.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
         deadline = time.monotonic() + READY_SECONDS + seconds
         while time.monotonic() < deadline:
@@ -66,7 +67,9 @@ def measure(directory: Path, command_bytes: int, outstanding: int, seconds: floa
             child.communicate()
 
 
-def _serve(own: str, others: list[str], journal: str, command_bytes: int, outstanding: int, seconds: float) -> None:
+def _serve(
+    own: str, others: list[str], journal: str, command_bytes: int, outstanding: int, seconds: float, *, tuned: bool
+) -> None:
     """One process. Ends by itself only when it led, measured and has printed what it found."""
     from pysyncobj import SyncObj, SyncObjConf, replicated
 
@@ -76,12 +79,8 @@ def _serve(own: str, others: list[str], journal: str, command_bytes: int, outsta
         @replicated  # type: ignore[untyped-decorator]
         def take(self, data: bytes) -> None: ...
 
-    conf = SyncObjConf(
-        autoTick=False,
-        appendEntriesUseBatch=False,
-        journalFile=journal,
-        appendEntriesBatchSizeBytes=MESSAGE_BYTES,
-    )
+    changed = {"appendEntriesUseBatch": False, "appendEntriesBatchSizeBytes": MESSAGE_BYTES} if tuned else {}
+    conf = SyncObjConf(autoTick=False, journalFile=journal, **changed)
     sink = Sink(own, others, conf)
     data = os.urandom(command_bytes)
     waits: list[float] = []
@@ -120,5 +119,5 @@ def _serve(own: str, others: list[str], journal: str, command_bytes: int, outsta
 
 
 if __name__ == "__main__":
-    *names, path, size, at_a_time, how_long = sys.argv[1:]
-    _serve(names[0], names[1:], path, int(size), int(at_a_time), float(how_long))
+    *names, path, size, at_a_time, how_long, how = sys.argv[1:]
+    _serve(names[0], names[1:], path, int(size), int(at_a_time), float(how_long), tuned=how == "tuned")
