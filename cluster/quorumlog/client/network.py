@@ -7,6 +7,7 @@ Decisions are the router's and the back-off's (``quorumlog.client.policy``); her
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
@@ -85,8 +86,9 @@ class Network:
         self._wanted: dict[str, None] = {}
         self._wake = asyncio.Event()
         self._seeker: asyncio.Task[None] | None = None
-        self._asking: set[asyncio.Task[None]] = set()
-        self._last_error: QuorumlogError | None = None
+        #: address -> the question that it has not answered yet. One at a time: a hung node answers a second one no
+        #: sooner, and must not use up what others could be asked instead.
+        self._asking: dict[str, asyncio.Task[None]] = {}
         self._closed = False
 
     # ---- nodes
@@ -143,8 +145,7 @@ class Network:
         """One more round of questions about topics whose leaders are known but do not answer; asks those leaders
         last."""
         names = list(topics)
-        if len(self._asking) < 2 * _ASK_AT_ONCE:
-            self._ask(names, self.router.leaders(names))
+        self._ask(names, self.router.leaders(names))
 
     async def _seek(self) -> None:
         while True:
@@ -154,7 +155,8 @@ class Network:
                 failures += 1
                 # Without a name, all topics are told of; a single known one is enough to learn the controller.
                 names = [name for name in self._wanted if name != _CONTROLLER] or self.router.any_topic()
-                asked = self._ask(names)
+                self._ask(names)
+                asked = list(self._asking.values())
                 await asyncio.wait(asked, timeout=_ASK_MS / 1000, return_when=asyncio.FIRST_COMPLETED)
                 for name in [name for name in self._wanted if self._routed(name)]:
                     del self._wanted[name]
@@ -183,20 +185,18 @@ class Network:
             self.router.leader(topic, number) is not None for number in range(len(known.partitions))
         )
 
-    def _ask(self, topics: list[str], avoid: Iterable[str] = ()) -> list[asyncio.Task[None]]:
-        asked = []
-        for address in self.router.whom_to_ask(avoid)[:_ASK_AT_ONCE]:
-            task = asyncio.create_task(self._ask_one(address, topics))
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
-            asked.append(task)
-        return asked
+    def _ask(self, topics: list[str], avoid: Iterable[str] = ()) -> None:
+        """Has questions under way to some nodes that owe no answer yet."""
+        idle = [address for address in self.router.whom_to_ask(avoid) if address not in self._asking]
+        for address in idle[:_ASK_AT_ONCE]:
+            self._asking[address] = asyncio.create_task(self._ask_one(address, topics), name=f"ask {address}")
 
     async def _ask_one(self, address: str, topics: Sequence[str]) -> None:
         try:
-            await self.metadata_from(address, topics)
-        except QuorumlogError as error:
-            self._last_error = error
+            with contextlib.suppress(QuorumlogError):
+                await self.metadata_from(address, topics)
+        finally:
+            del self._asking[address]
 
     async def metadata_from(self, address: str, topics: Sequence[str] = ()) -> metadata_pb2.GetMetadataResponse:
         """What one node knows of these topics (none: of all); it is learned on the way."""
@@ -358,7 +358,7 @@ class Network:
     async def close(self) -> None:
         """End everything that runs for this client."""
         self._closed = True
-        tasks = [*self._asking, *([self._seeker] if self._seeker else [])]
+        tasks = [*self._asking.values(), *([self._seeker] if self._seeker else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
