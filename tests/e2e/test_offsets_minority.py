@@ -14,7 +14,7 @@ from quorumlog.client import Admin, Producer
 from quorumlog.client.claim import Claim
 from quorumlog.client.offset_admin import OffsetAdmin
 from quorumlog.client.offset_types import Fate, TopicPartition
-from quorumlog.cluster.bench.links import LinkedCluster
+from quorumlog.cluster.links.control import LinkedCluster
 from quorumlog.cluster.throwaway import planned_cluster
 from quorumlog.v1 import errors_pb2, offsets_pb2, offsets_pb2_grpc
 
@@ -40,8 +40,8 @@ async def divisible(engine: str) -> AsyncIterator[tuple[LocalCluster, LinkedClus
     """Three nodes with a link between every two; a topic with records."""
     with planned_cluster(engine=engine) as cluster:
         links = LinkedCluster(cluster)
-        await links.install()
         try:
+            await links.install()
             cluster.start()
             await asyncio.to_thread(cluster.wait_ready)
             async with Admin(cluster.servers) as admin, Producer(cluster.servers) as producer:
@@ -95,7 +95,7 @@ async def test_a_minority_fails_fast_and_afterwards_every_commit_has_one_fate(
             before = (await stub.Commit(commit(10, epoch, 1))).results[0].receipt
             async with await Claim.open(cluster.servers, "onward", TOPIC, 0) as claim:
                 await claim.commit(1)
-                links.cut_off(leader)
+                await links.cut_off(leader)
 
                 committed, fetched = await asyncio.gather(
                     timed(stub.Commit(commit(20, epoch, 2))),
@@ -110,7 +110,7 @@ async def test_a_minority_fails_fast_and_afterwards_every_commit_has_one_fate(
                 # The owner of the group that is cut off finds the majority too, and commits on.
                 after = await at_the_majority(cluster, leader, commit(30, epoch, 3))
 
-            links.heal()
+            await links.heal()
             lost = await offsets.resolve_attempt("cut", WHERE, epoch, SESSION, 2)
             assert lost.fate is Fate.NEVER_HAPPENED
             assert lost.stored is not None

@@ -26,7 +26,7 @@ from quorumlog.cluster.probe import NodeProbe
 from quorumlog.cluster.processes import ProcessIdentity, ProcessUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -51,11 +51,16 @@ class LocalCluster:
     As a context manager it stops the nodes at the end.
     """
 
-    def __init__(self, directory: Path, layout: ClusterLayout) -> None:
+    def __init__(
+        self, directory: Path, layout: ClusterLayout, enter: Mapping[int, Sequence[str]] | None = None
+    ) -> None:
         self.directory = directory
         self._layout = layout
+        self._enter = enter or {}
         # Only to reap: a child that nobody waits for stays a zombie. Everything else goes by ProcessIdentity.
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._seen: dict[int, tuple[NodeLayout, ...]] = {}
+        self._settings: dict[int, Mapping[str, layouts.Setting]] = {}
 
     @classmethod
     def create(
@@ -67,21 +72,37 @@ class LocalCluster:
         log_level: str = "info",
         engine: str = layouts.DEFAULT_ENGINE,
     ) -> LocalCluster:
-        """Plans a new cluster and writes its files; starts nothing.
+        """Plans a new cluster on free ports of this host and writes its files; starts nothing.
 
         Raises LayoutError when one is there already.
+        """
+        layout = replace(layouts.plan("local-" + secrets.token_hex(4), node_count, base_port), engine=engine)
+        return cls.lay_out(directory, layout, log_level=log_level)
+
+    @classmethod
+    def lay_out(
+        cls,
+        directory: Path,
+        layout: ClusterLayout,
+        *,
+        log_level: str = "info",
+        enter: Mapping[int, Sequence[str]] | None = None,
+    ) -> LocalCluster:
+        """Writes the files of a cluster planned elsewhere; starts nothing. ``enter`` leads to where a node is run,
+        as a command that takes the node's own behind it and *becomes* it (``ip netns exec NAME``).
+
+        Raises LayoutError when a cluster is there already.
         """
         directory = directory.resolve()
         if layouts.state_path(directory).exists():
             raise LayoutError(f"there is a cluster under {directory} already")
-        layout = replace(layouts.plan("local-" + secrets.token_hex(4), node_count, base_port), engine=engine)
         for node in layout.nodes:
             home = layouts.node_directory(directory, node.node_id)
             home.mkdir(parents=True, exist_ok=True)
             text = layouts.node_config(layout, node.node_id, home / "data", log_level)
             layouts.config_path(directory, node.node_id).write_text(text)
         layouts.save(directory, layout)
-        return cls(directory, layout)
+        return cls(directory, layout, enter)
 
     @classmethod
     def open(cls, directory: Path) -> LocalCluster:
@@ -94,10 +115,23 @@ class LocalCluster:
         """What replicates."""
         return self._layout.engine
 
-    def rewrite_config(self, node_id: int, seen: tuple[NodeLayout, ...]) -> None:
-        """Gives one node other addresses for its peers than they have: relays that can be cut, say."""
+    def configure(
+        self,
+        node_id: int,
+        *,
+        seen: tuple[NodeLayout, ...] | None = None,
+        settings: Mapping[str, layouts.Setting] | None = None,
+    ) -> None:
+        """Rewrites a node's configuration, for its next start: ``seen`` are other addresses for its peers than they
+        have (relays that can be cut, say), ``settings`` are keys beyond those of ``layout.node_config``, or other
+        values for them. What was given before and is None now stays."""
+        if seen is not None:
+            self._seen[node_id] = seen
+        if settings is not None:
+            self._settings[node_id] = settings
         home = layouts.node_directory(self.directory, node_id)
-        text = layouts.node_config(replace(self._layout, nodes=seen), node_id, home / "data")
+        layout = replace(self._layout, nodes=self._seen.get(node_id, self._layout.nodes))
+        text = layouts.node_config(layout, node_id, home / "data", settings=self._settings.get(node_id))
         layouts.config_path(self.directory, node_id).write_text(text)
 
     @property
@@ -165,9 +199,10 @@ class LocalCluster:
         if self.process(node_id):
             return
         config = layouts.config_path(self.directory, node_id)
+        command = [sys.executable, "-m", "quorumlog.server", "--config", str(config)]
         with layouts.log_path(self.directory, node_id).open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "quorumlog.server", "--config", str(config)],
+                [*self._enter.get(node_id, ()), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

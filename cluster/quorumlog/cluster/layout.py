@@ -22,16 +22,21 @@ from typing import TYPE_CHECKING, Any
 from quorumlog.cluster.processes import ProcessIdentity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 STATE_FORMAT = 1
 #: Client, peer and metrics listeners begin this far above the base port: 7401…, 7501…, 7601… by default.
 CLIENT_PORT, PEER_PORT, METRICS_PORT = 1, 101, 201
+#: Relays between nodes, where there are any (``quorumlog.cluster.links``).
+LINK_PORT = 301
 DEFAULT_BASE_PORT = 7400
 HOST = "127.0.0.1"
 DEFAULT_ENGINE = "raft"
 LAST_PORT = 65535
+
+Setting = str | int | float | bool
+"""A value in a node's configuration file."""
 
 
 class LayoutError(Exception):
@@ -129,16 +134,24 @@ def log_path(directory: Path, node_id: int) -> Path:
     return node_directory(directory, node_id) / "node.log"
 
 
-def node_config(layout: ClusterLayout, node_id: int, data_directory: Path, log_level: str = "info") -> str:
-    """The node's configuration file (TOML). JSON's strings and numbers are TOML's too."""
-    lines = [
-        f"cluster_id = {json.dumps(layout.cluster_id)}",
-        f"node_id = {node_id}",
-        f"data_dir = {json.dumps(str(data_directory))}",
-        f"engine = {json.dumps(layout.engine)}",
-        f"log_level = {json.dumps(log_level)}",
-        'log_format = "console"',
-    ]
+def node_config(
+    layout: ClusterLayout,
+    node_id: int,
+    data_directory: Path,
+    log_level: str = "info",
+    settings: Mapping[str, Setting] | None = None,
+) -> str:
+    """The node's configuration file (TOML), with further keys. JSON's strings and numbers are TOML's too."""
+    keys: dict[str, Setting] = {
+        "cluster_id": layout.cluster_id,
+        "node_id": node_id,
+        "data_dir": str(data_directory),
+        "engine": layout.engine,
+        "log_level": log_level,
+        "log_format": "console",
+    }
+    keys.update(settings or {})
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
     for node in layout.nodes:
         lines += [
             "",

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from quorumlog.client import Admin, Producer, QuorumlogError
 from quorumlog.cluster.bench.ledger import compare, read_numbers
-from quorumlog.cluster.bench.links import LinkedCluster
 from quorumlog.cluster.bench.load import SteadyLoad
 from quorumlog.cluster.bench.statistics import Distribution, Figure, Floor, Limit, Report
+from quorumlog.cluster.links.control import LinkedCluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -109,10 +109,10 @@ async def _cuts(around: Surroundings, planned: LocalCluster, trials: int) -> _Ou
     async with _linked(planned) as links:
 
         async def blow(leader: int) -> None:
-            links.cut_off(leader)
+            await links.cut_off(leader)
 
         async def mend(_leader: int) -> None:
-            links.heal()
+            await links.heal()
 
         return await _trials(replace(around, servers=planned.servers), trials, blow, mend)
 
@@ -121,8 +121,8 @@ async def _cuts(around: Surroundings, planned: LocalCluster, trials: int) -> _Ou
 async def _linked(planned: LocalCluster) -> AsyncIterator[LinkedCluster]:
     """Starts the planned cluster with a link between every two nodes."""
     links = LinkedCluster(planned)
-    await links.install()
     try:
+        await links.install()
         planned.start()
         await asyncio.to_thread(planned.wait_ready)
         yield links
