@@ -101,6 +101,7 @@ class FakePartition:
     """One partition: its log and its producers' sessions."""
 
     leader: int
+    replicas: tuple[int, ...]
     term: int = 1
     batches: list[bytes] = field(default_factory=list)
     start: int = 0
@@ -166,7 +167,14 @@ class FakeTopic:
     def __init__(self, topic_id: int, config: metadata_pb2.TopicConfig, nodes: int) -> None:
         self.topic_id = topic_id
         self.config = config
-        self.partitions = [FakePartition(leader=number % nodes + 1) for number in range(config.partitions)]
+        factor = config.replication_factor or nodes
+        self.partitions = [
+            FakePartition(
+                leader=number % nodes + 1,
+                replicas=tuple((number + place) % nodes + 1 for place in range(factor)),
+            )
+            for number in range(config.partitions)
+        ]
 
 
 class FakeCluster:
@@ -197,9 +205,14 @@ class FakeCluster:
     def servers(self) -> list[str]:
         return [node.address for node in self.nodes.values()]
 
-    def make(self, name: str, partitions: int = 1, max_batch_bytes: int = 1 << 20) -> FakeTopic:
+    def make(
+        self, name: str, partitions: int = 1, max_batch_bytes: int = 1 << 20, replication_factor: int = 0
+    ) -> FakeTopic:
+        """``replication_factor`` 0: a replica on every node."""
         self._topic_ids += 1
-        config = metadata_pb2.TopicConfig(partitions=partitions, max_batch_bytes=max_batch_bytes)
+        config = metadata_pb2.TopicConfig(
+            partitions=partitions, max_batch_bytes=max_batch_bytes, replication_factor=replication_factor
+        )
         topic = self.topics[name] = FakeTopic(self._topic_ids, config, len(self.nodes))
         return topic
 
@@ -444,9 +457,10 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
                 metadata_pb2.PartitionInfo(
                     partition=number,
                     group_id=16 + number,
-                    replicas=list(self.cluster.nodes),
-                    leader_node_id=partition.leader,
-                    leader_term=partition.term,
+                    replicas=partition.replicas,
+                    # A node hears of the leaders of what it holds.
+                    leader_node_id=partition.leader if self.node_id in partition.replicas else 0,
+                    leader_term=partition.term if self.node_id in partition.replicas else 0,
                 )
                 for number, partition in enumerate(topic.partitions)
             ],
@@ -462,7 +476,11 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
             if known is not None and known.config.partitions != request.config.partitions:
                 raise Refusal(errors_pb2.REASON_TOPIC_EXISTS, "other settings", partitions="differs")
             if known is None:
-                self.cluster.make(request.name, request.config.partitions)
+                self.cluster.make(
+                    request.name,
+                    request.config.partitions,
+                    replication_factor=request.config.replication_factor,
+                )
         except Refusal as refusal:
             await self._abort(context, refusal)
         return admin_pb2.CreateTopicResponse(topic=self._info(request.name), existed=known is not None)

@@ -67,6 +67,16 @@ async def test_making_a_topic_waits_for_its_leaders(cluster: FakeCluster, admin:
     assert topic.partitions[0].leader == 2
 
 
+async def test_leaders_are_found_where_no_node_holds_a_replica_of_every_partition() -> None:
+    async with FakeCluster(nodes=5) as cluster, Admin(cluster.servers, timeout_ms=1000) as admin:
+        await admin.create_topic("t", 5, replication_factor=3)
+        for _ in cluster.nodes:
+            assert [each.leader for each in (await admin.describe_topic("t")).partitions] == [1, 2, 3, 4, 5]
+        await cluster.nodes[4].stop()
+        cluster.elect("t", 3, 5)
+        assert [each.leader for each in (await admin.describe_topic("t")).partitions] == [1, 2, 3, 5, 5]
+
+
 async def test_settings_out_of_range_are_refused_by_name(admin: Admin) -> None:
     for setting in ({"partitions": -1}, {"partitions": 1 << 32}, {"retention_ms": 1 << 64}):
         with pytest.raises(InvalidTopic) as caught:

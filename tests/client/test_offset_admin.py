@@ -73,6 +73,23 @@ async def test_internal_topics_are_not_among_the_partitions(offsets: OffsetAdmin
         await offsets.partitions(["nowhere"])
 
 
+async def test_one_s_own_commit_is_read_from_any_node_by_its_version(
+    cluster: LocalCluster, offsets: OffsetAdmin
+) -> None:
+    (version,) = await commit(cluster, "anywhere", 7)
+    for node_id in cluster.node_ids:
+        found = await offsets.fetch_at(node_id, "anywhere", FIRST, version)
+        assert found.stored is not None
+        assert (found.stored.offset, found.stored.version) == (7, version)
+
+
+async def test_a_fetch_as_of_a_version_names_a_node_there_is_and_a_version(offsets: OffsetAdmin) -> None:
+    with pytest.raises(InvalidRequest, match="no node 9"):
+        await offsets.fetch_at(9, "anywhere", FIRST, 1)
+    with pytest.raises(InvalidRequest, match="min_version"):
+        await offsets.fetch_at(1, "anywhere", FIRST, 0)
+
+
 async def test_nothing_stored_is_not_a_number(cluster: LocalCluster, offsets: OffsetAdmin) -> None:
     (version,) = await commit(cluster, "zero", 0)
     fetched = await offsets.fetch("zero", [FIRST, SECOND])

@@ -20,7 +20,7 @@ from quorumlog.client import Producer, RecordPosition
 from quorumlog.client.errors import (
     BufferFull,
     Closed,
-    DiskFull,
+    CorruptBatch,
     InvalidRequest,
     NoQuorum,
     NotDone,
@@ -290,9 +290,9 @@ class TestErrors:
         assert cluster.appends == 0
 
     async def test_a_final_refusal_is_told_and_the_next_record_goes_on(self, cluster: FakeCluster) -> None:
-        cluster.faults.append(Refuse(errors_pb2.REASON_DISK_FULL))
+        cluster.faults.append(Refuse(errors_pb2.REASON_CORRUPT_BATCH))
         async with Producer(cluster.servers) as producer:
-            with pytest.raises(DiskFull):
+            with pytest.raises(CorruptBatch):
                 await producer.append("t", b"1", partition=0)
             assert (await producer.append("t", b"2", partition=0)).offset == 0
 

@@ -10,7 +10,6 @@ from client.sender_world import World
 
 from quorumlog.client.errors import (
     BufferFull,
-    DiskFull,
     NoQuorum,
     NotDone,
     OutcomeUnknown,
@@ -255,6 +254,19 @@ class TestSendingAgain:
         (third,) = world.poll()
         assert third.address == "a:1"
 
+    def test_a_leader_whose_disk_is_full_is_left_for_the_one_it_hands_over_to(self) -> None:
+        world = ready()
+        world.leaders[0] = 2
+        world.send(0)
+        (send,) = world.poll()
+        full = make_error(Reason.DISK_FULL, "full", not_done=True)
+        world.sender.refused(send.correlation, full, world.now_ms)
+        world.streams["a:1"].requests.clear()
+        world.heal()
+        world.check()
+        assert world.sent[0][2].error is None
+        assert world.partitions[0].values == [b"0"]
+
     def test_overload_waits_as_long_as_it_is_told_to(self) -> None:
         world = ready()
         world.send(0)
@@ -311,10 +323,10 @@ class TestPromises:
         world.poll()
         world.break_stream("a:1", 1, 0)
         world.poll()
-        self.refuse(world, Reason.DISK_FULL, not_done=True)
+        self.refuse(world, Reason.TOO_LARGE, not_done=True)
         error = world.sent[0][2].error
         assert isinstance(error, OutcomeUnknown)
-        assert isinstance(error.__cause__, DiskFull)
+        assert isinstance(error.__cause__, TooLarge)
         world.check()
 
     def test_a_refusal_alone_is_definite_and_those_behind_go_on_under_another_session(self) -> None:

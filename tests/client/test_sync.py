@@ -11,7 +11,7 @@ import pytest
 from client.fake_cluster import FakeCluster, Refuse
 
 from quorumlog.client import sync
-from quorumlog.client.errors import Closed, DiskFull, TooLarge, UnknownTopic
+from quorumlog.client.errors import Closed, CorruptBatch, TooLarge, UnknownTopic
 from quorumlog.v1 import errors_pb2
 
 if TYPE_CHECKING:
@@ -75,10 +75,10 @@ def test_errors_are_told_by_the_delivery(cluster: FakeCluster) -> None:
             producer.append("nothing", b"x")
         with pytest.raises(TooLarge):
             producer.append("t", b"x" * (2 << 20))
-        cluster.faults.append(Refuse(errors_pb2.REASON_DISK_FULL))
+        cluster.faults.append(Refuse(errors_pb2.REASON_CORRUPT_BATCH))
         delivery = producer.send("t", b"x")
         for _ in range(2):
-            with pytest.raises(DiskFull):
+            with pytest.raises(CorruptBatch):
                 delivery.result()
 
 

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from quorumlog.client.channel import NodeChannel
     from quorumlog.client.start import Start
 
+#: For the next of the other nodes to say who leads: one that hangs must not hold up the answer that is there.
+_OTHERS_TIMEOUT_S = 0.5
+
 
 class Admin:
     """Topics, nodes, leaders and offsets; an asynchronous context manager.
@@ -179,8 +182,13 @@ class Admin:
     # ---- nodes
 
     async def metadata(self, topics: Sequence[str] = ()) -> Cluster:
-        """The cluster as some node knows it now, with these topics (none: all)."""
+        """The cluster as some node knows it now, with these topics (none: all).
+
+        Of partitions whose leader that node does not know, the others that hold one are asked as well: where there
+        are more nodes than replicas, a node hears of the leaders of its own partitions only.
+        """
         answer = await self._network.metadata(topics, timeout_ms=self._timeout_ms)
+        await self._find_leaders(answer, topics)
         return Cluster(
             cluster_id=answer.cluster_id,
             answered_by=answer.node_id,
@@ -188,6 +196,35 @@ class Admin:
             nodes=tuple(Node(node.node_id, node.address, node.alive) for node in answer.nodes),
             topics=tuple(_topic(topic) for topic in answer.topics),
         )
+
+    async def _find_leaders(self, answer: metadata_pb2.GetMetadataResponse, topics: Sequence[str]) -> None:
+        """Completes the answer, as far as nodes say what they know while it is worth waiting for."""
+        unknown = {
+            (topic.topic_id, each.partition): each
+            for topic in answer.topics
+            for each in topic.partitions
+            if not each.leader_node_id
+        }
+        holders = {replica for each in unknown.values() for replica in each.replicas} - {answer.node_id}
+        asked = {
+            asyncio.create_task(self._network.metadata_from(node.address, topics))
+            for node in answer.nodes
+            if node.node_id in holders and node.alive
+        }
+        try:
+            while asked and not all(each.leader_node_id for each in unknown.values()):
+                done, asked = await asyncio.wait(
+                    asked, timeout=_OTHERS_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    return
+                for told in done:
+                    if told.exception() is None:
+                        _learn_leaders(unknown, told.result())
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     async def describe_node(self, node: int | str) -> NodeDescription:
         """One node from within, by its id or address. Raises InvalidRequest (no such node), Unreachable."""
@@ -244,6 +281,16 @@ class Admin:
             await channel.admin.TransferLeadership(request, timeout=seconds)
 
         await self._network.call_leader(topic, partition, call, timeout_ms=self._timeout_ms)
+
+
+def _learn_leaders(
+    unknown: dict[tuple[int, int], metadata_pb2.PartitionInfo], told: metadata_pb2.GetMetadataResponse
+) -> None:
+    for topic in told.topics:
+        for each in topic.partitions:
+            found = unknown.get((topic.topic_id, each.partition))
+            if found is not None and each.leader_node_id and each.leader_term >= found.leader_term:
+                found.leader_node_id, found.leader_term = each.leader_node_id, each.leader_term
 
 
 def _check_number(field: str, setting: int) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from quorumlog.client.commit_link import CommitLink
     from quorumlog.client.consumer_events import Event
+    from quorumlog.client.consumer_observer import ConsumerObserver
     from quorumlog.client.consumer_partition import Reading
     from quorumlog.client.offset_calls import StartPolicy
     from quorumlog.client.offset_types import TopicPartition
@@ -79,6 +80,7 @@ class Plan(NamedTuple):
     #: How long a revoked partition waits for what is in work, and then for its last commit.
     drain_ms: float
     flush_ms: float
+    observer: ConsumerObserver | None = None
 
 
 class Assignment:
@@ -145,6 +147,9 @@ class Assignment:
                 # Its revocation is not over yet; it has come back meanwhile.
                 await asyncio.sleep(RESEND.first_ms / 1000)
                 continue
+            observer = self._plan.observer
+            if observer is not None:
+                observer.acquiring(partition, generation)
             try:
                 claim = await Claim.acquire(
                     self._link,
@@ -154,8 +159,11 @@ class Assignment:
                     generation=generation,
                     timeout_ms=_ATTEMPT_MS,
                     on_turn=self._turned,
+                    observer=observer,
                 )
             except QuorumlogError as error:
+                if observer is not None:
+                    observer.not_acquired(partition, error)
                 if error.reason not in _PASSING and not generation:
                     raise
                 failures += 1
@@ -242,12 +250,12 @@ class Assignment:
         parts = [self.parts[name] for name in names if name in self.parts]
         for part in parts:
             part.stop()
-        await asyncio.gather(*(part.claim.flush(min(self._plan.flush_ms, 1_000.0)) for part in parts))
-        for part in parts:
+        flushed = await asyncio.gather(*(part.claim.flush(min(self._plan.flush_ms, 1_000.0)) for part in parts))
+        for part, committed in zip(parts, flushed, strict=True):
             if self.parts.pop(part.name, None) is not None:
                 self._tell(PartitionLost(part.name, error, part.progress.exposure(now_ms()).records))
                 await part.end()
-                await part.claim.release(_RELEASE_MS)
+                await _let_go(part, clean=committed)
         if parts:
             await self._call(self._plan.callbacks.on_lost, [part.name for part in parts])
 
@@ -266,17 +274,17 @@ class Assignment:
             if part is not None:
                 part.stop()
                 # Whoever works on its last record finishes it now, or it is worked on twice.
-                await part.drain(self._plan.drain_ms)
+                drained = await part.drain(self._plan.drain_ms)
                 await self._call(self._plan.callbacks.on_revoked, [partition])
-                await self._give_back(part)
+                await self._give_back(part, drained=drained)
         finally:
             self._revoking.discard(partition)
             on_done(partition)
 
-    async def _give_back(self, part: ConsumerPartition) -> None:
+    async def _give_back(self, part: ConsumerPartition, *, drained: bool = True) -> None:
         committed = await part.claim.flush(self._plan.flush_ms)
         await part.end()
-        await part.claim.release(_RELEASE_MS)
+        await _let_go(part, clean=committed and drained)
         self.parts.pop(part.name, None)
         self._tell(PartitionRevoked(part.name, committed, part.progress.exposure(now_ms()).records))
 
@@ -325,3 +333,16 @@ class Assignment:
             result = callback(partitions)
             if inspect.isawaitable(result):
                 await result
+
+
+async def _let_go(part: ConsumerPartition, *, clean: bool) -> None:
+    """Give the partition back if all that was done in it is durable; else only end.
+
+    A release tells the next owner that nothing will be processed twice. Said with a commit missing (no quorum when
+    the consumer was closed) or a record still in work, it would be a lie; not said, the next owner fences this one
+    and knows what may repeat.
+    """
+    if clean:
+        await part.claim.release(_RELEASE_MS)
+    else:
+        await part.claim.end()

@@ -18,7 +18,7 @@ from quorumlog.client.commit_link import CommitLink
 from quorumlog.client.errors import Closed, NotDone, QuorumlogError, Reason, as_outcome, make_error
 from quorumlog.client.network import now_ms
 from quorumlog.client.offset_calls import StartPolicy, StartReason, acquire, fetch, release, resolve
-from quorumlog.client.policy.commits import CommitMode, CommitSettings, PartitionCommits, Resolve
+from quorumlog.client.policy.commits import CommitMode, CommitSettings, PartitionCommits, Resolve, checked_metadata
 from quorumlog.client.policy.committer import Attempt
 from quorumlog.client.policy.progress import Progress
 from quorumlog.client.start import parse_start
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
+    from quorumlog.client.consumer_observer import ConsumerObserver
     from quorumlog.client.offset_calls import Acquired
     from quorumlog.client.policy.commits import ReadBack
     from quorumlog.client.receipt import Receipt
@@ -58,6 +59,7 @@ class Claim:
         policy: StartPolicy,
         settings: CommitSettings,
         on_turn: Callable[[Claim], None] = lambda _: None,
+        observer: ConsumerObserver | None = None,
     ) -> None:
         self.group, self.topic, self.partition = key
         self.acquired = acquired
@@ -67,6 +69,7 @@ class Claim:
         self._lease_ms = policy.lease_ms if policy.exclusive else 0
         self._renewed_ms = now_ms()
         self._on_turn = on_turn
+        self._observer = observer
         stored = acquired.stored
         if stored is None and acquired.reason is StartReason.RULE:
             # The start has been committed as the first position.
@@ -134,6 +137,7 @@ class Claim:
         generation: int = 0,
         timeout_ms: float = DEFAULT_TIMEOUT_MS,
         on_turn: Callable[[Claim], None] = lambda _: None,
+        observer: ConsumerObserver | None = None,
     ) -> Claim:
         """Take (group, partition) over: every earlier owner is fenced.
 
@@ -143,7 +147,7 @@ class Claim:
         # Of each claim its own: the partition tells a repeated Acquire from a second one by it.
         session = link.network.random.getrandbits(64) or 1
         acquired = await acquire(link.network, key, session, policy, generation, timeout_ms)
-        return cls(link, key, session, acquired, policy, settings, on_turn)
+        return cls(link, key, session, acquired, policy, settings, on_turn, observer)
 
     async def __aenter__(self) -> Self:
         return self
@@ -231,6 +235,8 @@ class Claim:
         action = self.commits.poll(now_ms())
         if action is not None:
             if isinstance(action, Attempt):
+                if self._observer is not None:
+                    action.metadata = checked_metadata(self._observer.committing(action))
                 self._link.submit(action)
             else:
                 task = self._loop.create_task(self._ask(action))
@@ -266,6 +272,8 @@ class Claim:
 
     def _settled(self, attempt: Attempt) -> None:
         at_ms = now_ms()
+        if self._observer is not None:
+            self._observer.committed(attempt)
         self.commits.settle(attempt, at_ms)
         if attempt.receipt is not None:
             self._renewed_ms = at_ms
@@ -395,9 +403,12 @@ class Claim:
         self._fail(over)
 
     async def close(self, timeout_ms: float = 5_000.0) -> None:
-        """Wait for what is under way, then give the partition back."""
-        await self.flush(timeout_ms)
-        await self.release(timeout_ms)
+        """Wait for what is under way, then give the partition back; unless that did not become known, for a release
+        says that nothing is missing."""
+        if await self.flush(timeout_ms):
+            await self.release(timeout_ms)
+        else:
+            await self.end()
         if self._owns_link:
             self._owns_link = False
             await self._link.release()

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     from quorumlog.client.assignment import Callback
     from quorumlog.client.consumer_events import Event
+    from quorumlog.client.consumer_observer import ConsumerObserver
     from quorumlog.client.consumer_record import ConsumerRecord
     from quorumlog.client.consumer_stats import ConsumerCollector
     from quorumlog.client.receipt import Receipt
@@ -81,8 +82,8 @@ class Consumer:
     ``stop_at_end``: end where each partition's log ended (committed) when it was acquired.
 
     ``on_assigned``, ``on_revoked`` (still time to commit) and ``on_lost`` get the partitions; ``on_event`` every
-    event. One task may iterate the consumer at a time, and one each lane. Raises ValueError for settings that make
-    no sense, InvalidStart for a start that is none.
+    event; an ``observer`` hears of what is about to be done as well. One task may iterate the consumer at a time,
+    and one each lane. Raises ValueError for settings that make no sense, InvalidStart for a start that is none.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Consumer:
         on_revoked: Callback | None = None,
         on_lost: Callback | None = None,
         on_event: Callable[[Event], None] | None = None,
+        observer: ConsumerObserver | None = None,
     ) -> None:
         names = (topics,) if isinstance(topics, str) else tuple(topics)
         self._topics = tuple(dict.fromkeys(names))
@@ -138,6 +140,7 @@ class Consumer:
         self._timeout_ms = timeout_ms
         self._callbacks = Callbacks(on_assigned, on_revoked, on_lost)
         self._on_event = on_event
+        self._observer = observer
         self.events: deque[Event] = deque(maxlen=_EVENTS_KEPT)
         """The last of them, oldest first."""
         self._turns = Turns(self._lose, self._at_end)
@@ -205,6 +208,7 @@ class Consumer:
             self._callbacks,
             drain_ms=self._session_timeout_ms / 4,
             flush_ms=self._session_timeout_ms / 2,
+            observer=self._observer,
         )
         assignment = self._assignment = Assignment(
             link, plan, self._generation, self._turns.ready, self._tell, self._turns.error
@@ -226,7 +230,9 @@ class Consumer:
             strategy=self._strategy,
             session_timeout_ms=self._session_timeout_ms,
         )
-        member = self._member = GroupMember(link.network, membership, assignment, self._tell, self._turns.error)
+        member = self._member = GroupMember(
+            link.network, membership, assignment, self._tell, self._turns.error, self._observer
+        )
         if not await member.joined(self._timeout_ms) and membership.last_error is not None:
             last = membership.last_error
             raise as_outcome(last, f"group {self._group!r} cannot be joined; last: {last.message}", not_done=False)

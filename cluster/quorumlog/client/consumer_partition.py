@@ -167,13 +167,14 @@ class ConsumerPartition:
             return None
         return await self.claim.settled(progress.processed, sequence, timeout_ms)
 
-    async def drain(self, timeout_ms: float) -> None:
-        """Wait until what has been handed out is finished, but not for long."""
+    async def drain(self, timeout_ms: float) -> bool:
+        """Wait until what has been handed out is finished, but not for long; whether it is."""
         self._drained.clear()
         if self.progress.processed < self.progress.delivered:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_ms / 1000):
                     await self._drained.wait()
+        return self.progress.processed >= self.progress.delivered
 
     # ---- held back
 

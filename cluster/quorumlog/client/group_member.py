@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from quorumlog.client.assignment import Assignment
     from quorumlog.client.channel import NodeChannel
     from quorumlog.client.consumer_events import Event
+    from quorumlog.client.consumer_observer import ConsumerObserver
     from quorumlog.client.network import Network
     from quorumlog.client.offset_types import TopicPartition
     from quorumlog.client.policy.membership import Membership
@@ -40,12 +41,14 @@ class GroupMember:
         assignment: Assignment,
         tell: Callable[[Event], None],
         tell_error: Callable[[Exception], None],
+        observer: ConsumerObserver | None = None,
     ) -> None:
         self._network = network
         self._membership = membership
         self._assignment = assignment
         self._tell = tell
         self._tell_error = tell_error
+        self._observer = observer
         self._wake = asyncio.Event()
         self._joined = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=f"member of {membership.group}")
@@ -81,6 +84,10 @@ class GroupMember:
             if answer is None:
                 membership.left()
                 continue
+            if self._observer is not None:
+                self._observer.assigned(membership.member, answer.generation, answer.assigned)
+                if isinstance(call, Heartbeat) and call.released:
+                    self._observer.gave_back(call.released)
             change = membership.answered(answer)
             self._joined.set()
             self._silence(silent=False)

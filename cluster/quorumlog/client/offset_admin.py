@@ -115,6 +115,32 @@ class OffsetAdmin:
 
         return await self._each(partitions, ask)
 
+    async def fetch_at(
+        self, node_id: int, group: str, partition: TopicPartition, min_version: int
+    ) -> FetchedOffset:
+        """What one node's replica has stored for the group, once it has applied ``min_version`` (a receipt's, say):
+        so one reads one's own commit without the leader.
+
+        Raises InvalidRequest (no such node), Unreachable, and DEADLINE where the replica does not come so far."""
+        if min_version < 1:
+            raise InvalidRequest(f"min_version is {min_version}", fields={"min_version": str(min_version)})
+        request = offsets_pb2.FetchRequest(
+            group=group, partitions=[partition_message(partition)], min_versions=[min_version]
+        )
+
+        async def ask(channel: NodeChannel, seconds: float) -> FetchedOffset:
+            (result,) = (await channel.offsets.Fetch(request, timeout=seconds)).results
+            if result.WhichOneof("result") == "error":
+                raise from_message(result.error)
+            return fetched_of(result)
+
+        if self.network.router.address(node_id) is None:
+            await self.network.metadata(timeout_ms=self._timeout_ms)
+        address = self.network.router.address(node_id)
+        if address is None:
+            raise InvalidRequest(f"no node {node_id}", fields={"node_id": str(node_id)})
+        return await self.network.call_node(address, ask, timeout_ms=self._timeout_ms)
+
     async def history(self, group: str, partition: TopicPartition) -> History:
         """What happened to the group's offset in a partition. Raises UnknownGroup."""
         request = offsets_pb2.HistoryRequest(group=group, partition=partition_message(partition))

@@ -46,6 +46,10 @@ class OffsetAdmin(Threaded):
         """What is stored for the group."""
         return self._thread.run(self._admin.fetch(group, partitions))
 
+    def fetch_at(self, node_id: int, group: str, partition: TopicPartition, min_version: int) -> FetchedOffset:
+        """What one node's replica has stored for the group, once it has applied ``min_version``."""
+        return self._thread.run(self._admin.fetch_at(node_id, group, partition, min_version))
+
     def history(self, group: str, partition: TopicPartition) -> History:
         """What happened to the group's offset in a partition."""
         return self._thread.run(self._admin.history(group, partition))

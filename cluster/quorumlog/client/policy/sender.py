@@ -72,6 +72,7 @@ _WORTH_RETRYING = frozenset(
         Reason.UNKNOWN_TOPIC,
         Reason.UNKNOWN_PARTITION,
         Reason.OVERLOADED,
+        Reason.DISK_FULL,
         Reason.REPLICA_DAMAGED,
         Reason.SHUTTING_DOWN,
         Reason.DEADLINE,
@@ -80,7 +81,16 @@ _WORTH_RETRYING = frozenset(
 )
 #: Refusals that mean: ask another node. NO_QUORUM is one of them: whoever is cut off from its peers may be the only
 #: one that does not know of the new leader, and answers so promptly that no timeout would ever make us doubt it.
-_WRONG_NODE = frozenset({Reason.NOT_LEADER, Reason.NO_QUORUM, Reason.REPLICA_DAMAGED, Reason.SHUTTING_DOWN})
+#: DISK_FULL is another: such a leader hands over.
+_WRONG_NODE = frozenset(
+    {
+        Reason.NOT_LEADER,
+        Reason.NO_QUORUM,
+        Reason.DISK_FULL,
+        Reason.REPLICA_DAMAGED,
+        Reason.SHUTTING_DOWN,
+    }
+)
 _NO_SUCH = frozenset({Reason.UNKNOWN_TOPIC, Reason.UNKNOWN_PARTITION})
 
 
