@@ -112,6 +112,20 @@ def test_a_jump_that_was_told_as_a_gap_is_right() -> None:
     assert found(script) == set()
 
 
+def test_each_owner_goes_on_where_the_gap_ended_of_which_it_was_told() -> None:
+    script = handed_over()
+    script.acquire(3, 3, (7, 14, "b"))
+    script.gap(3, 7, 30)
+    script.process(3, 3, 30, 31)
+    script.acquire(4, 4, (7, 14, "b"))
+    script.gap(4, 7, 50)
+    script.process(4, 4, 50, 51)
+    assert found(script) == set()
+    script.acquire(5, 5, (7, 14, "b"))
+    script.process(5, 5, 40, 41)
+    assert found(script) == {AnomalyKind.BAD_RESUME}
+
+
 def test_an_owner_that_was_not_shown_its_predecessors_last_commit() -> None:
     script = OffsetScript()
     script.acquire(1, 1, None)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from random import Random
-from typing import TYPE_CHECKING
 
 import pytest
 from check.histories import KEY, Script, healthy_history
 
-from quorumlog.check import AnomalyKind, Event, EventType, Expectations, Verdict, judge
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from quorumlog.check import AnomalyKind, EventType, Expectations, Verdict, judge
 
 
 def found(script: Script, *, retention: bool = False) -> set[AnomalyKind]:
@@ -248,124 +244,3 @@ def test_what_a_correct_log_shows_is_never_called_wrong(seed: int, retention: bo
     report = judge(events, Expectations(retention=frozenset([KEY]) if retention else frozenset()))
     assert report.anomalies == ()
     assert report.verdict is Verdict.TRUE
-
-
-# --- mutators: what a broken log would have shown instead --------------------------------------------------------
-
-
-def drop_a_final_record(random: Random, events: list[Event]) -> list[Event]:
-    """Deletes one acknowledged record from the final read: it was lost."""
-    acknowledged = {
-        value for event in events if is_ok(event, "send") for value in events[event.invocation or 0].value
-    }
-    places = [
-        (index, offset + position)
-        for index, event in enumerate(events)
-        if is_ok(event, "final_read")
-        for offset, values in event.value["batches"]
-        for position, value in enumerate(values)
-        if value in acknowledged
-    ]
-    index, missing = random.choice(places)
-    return replaced(
-        events, index, [(offset, value) for offset, value in records(events[index]) if offset != missing]
-    )
-
-
-def swap_two_final_records(random: Random, events: list[Event]) -> list[Event]:
-    """Swaps the values of two neighbours in the final read, one of which was claimed there before: order was not
-    kept."""
-    known = {
-        event.value + position
-        for event in events
-        if is_ok(event, "send")
-        for position in range(len(events[event.invocation or 0].value))
-    }
-    choices = [
-        (index, position)
-        for index, event in enumerate(events)
-        if is_ok(event, "final_read")
-        for position in range(len(records(event)) - 1)
-        if records(event)[position][0] in known
-    ]
-    index, position = random.choice(choices)
-    found = records(events[index])
-    (low, first), (high, second) = found[position], found[position + 1]
-    found[position : position + 2] = [(low, second), (high, first)]
-    return replaced(events, index, found)
-
-
-def repeat_a_final_record(random: Random, events: list[Event]) -> list[Event]:
-    """The last record of the final read comes twice: a retried append had two effects."""
-    index = max(index for index, event in enumerate(events) if is_ok(event, "final_read") and records(event))
-    found = records(events[index])
-    return replaced(events, index, [*found, (found[-1][0] + 1, found[-1][1])])
-
-
-def fail_a_read_send(random: Random, events: list[Event]) -> list[Event]:
-    """Says of an acknowledged send that it failed: a timeout reported as a failure."""
-    index = random.choice([index for index, event in enumerate(events) if is_ok(event, "send")])
-    return [*events[:index], events[index]._replace(type=EventType.FAIL, value=None), *events[index + 1 :]]
-
-
-def forget_an_invocation(random: Random, events: list[Event]) -> list[Event]:
-    """Removes a send that was acknowledged, both its events: its value came from nowhere."""
-    index = random.choice([index for index, event in enumerate(events) if is_ok(event, "send")])
-    gone = {index, events[index].invocation}
-    return [event for position, event in enumerate(events) if position not in gone]
-
-
-def roll_an_end_back(random: Random, events: list[Event]) -> list[Event]:
-    """Appends a linearizable end that ignores everything."""
-    script = Script()
-    script.recorder.events = list(events)
-    script.end(1000, 0)
-    return script.events
-
-
-def read_from_elsewhere(random: Random, events: list[Event]) -> list[Event]:
-    """One record of a reader's poll is left out in its middle: it jumped."""
-    places = [index for index, event in enumerate(events) if is_ok(event, "read") and len(records(event)) > 2]
-    index = random.choice(places)
-    found = records(events[index])
-    return replaced(events, index, found[:1] + found[2:])
-
-
-def is_ok(event: Event, operation: str) -> bool:
-    return event.type is EventType.OK and event.operation == operation
-
-
-def records(event: Event) -> list[tuple[int, int]]:
-    return [
-        (offset + position, value)
-        for offset, values in event.value["batches"]
-        for position, value in enumerate(values)
-    ]
-
-
-def replaced(events: list[Event], index: int, found: list[tuple[int, int]]) -> list[Event]:
-    answer = {**events[index].value, "batches": [[offset, [value]] for offset, value in found]}
-    return [*events[:index], events[index]._replace(value=answer), *events[index + 1 :]]
-
-
-MUTATORS = [
-    (drop_a_final_record, {AnomalyKind.LOST_WRITE, AnomalyKind.UNSEEN}),
-    (swap_two_final_records, {AnomalyKind.INCONSISTENT_OFFSET}),
-    (repeat_a_final_record, {AnomalyKind.DUPLICATE}),
-    (fail_a_read_send, {AnomalyKind.ABORTED_READ}),
-    (forget_an_invocation, {AnomalyKind.PHANTOM}),
-    (roll_an_end_back, {AnomalyKind.STALE_TAIL}),
-    (read_from_elsewhere, {AnomalyKind.SKIP}),
-]
-
-
-@pytest.mark.parametrize(("mutate", "expected"), MUTATORS, ids=lambda part: getattr(part, "__name__", ""))
-@pytest.mark.parametrize("seed", range(10))
-def test_a_mutated_history_shows_what_was_done_to_it(
-    seed: int, mutate: Callable[[Random, list[Event]], list[Event]], expected: set[AnomalyKind]
-) -> None:
-    random = Random(seed)
-    events = mutate(random, healthy_history(random, steps=200))
-    report = judge(events)
-    assert {anomaly.kind for anomaly in report.anomalies} & expected
-    assert report.verdict is Verdict.FALSE

@@ -4,9 +4,10 @@ Nothing here imports anything of quorumlog: what is judged and what judges share
 """
 
 from quorumlog.check.anomaly import Anomaly, AnomalyKind
+from quorumlog.check.expectations import Expectations, MalformedExpectations
 from quorumlog.check.history import Event, EventType, MalformedHistory, Operation, Recorder, Value, operations
 from quorumlog.check.raft import RaftChecker, RaftProperty, RaftViolation
-from quorumlog.check.verdict import Expectations, Report, Verdict, judge
+from quorumlog.check.verdict import Report, Verdict, judge
 
 __all__ = [
     "Anomaly",
@@ -14,6 +15,7 @@ __all__ = [
     "Event",
     "EventType",
     "Expectations",
+    "MalformedExpectations",
     "MalformedHistory",
     "Operation",
     "RaftChecker",

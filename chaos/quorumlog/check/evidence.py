@@ -91,6 +91,7 @@ class Evidence:
     final_reads: list[Read] = field(default_factory=list)
     ends: list[Operation] = field(default_factory=list)
     positions: list[Position] = field(default_factory=list)
+    _latest: dict[int, Claim] | None = None
 
     @property
     def all_reads(self) -> Iterator[Read]:
@@ -109,6 +110,12 @@ class Evidence:
                 for position, value in enumerate(send.values):
                     yield Claim(send.offset + position, value, send.operation)
         yield from self.read_claims()
+
+    def latest_claims(self) -> dict[int, Claim]:
+        """offset -> the last that was said of what stands there; made once, for every register asks."""
+        if self._latest is None:
+            self._latest = {claim.offset: claim for claim in self.claims()}
+        return self._latest
 
     @property
     def log_start(self) -> int:

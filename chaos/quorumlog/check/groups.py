@@ -104,8 +104,10 @@ def _take(evidence: GroupEvidence, operation: Operation) -> None:
     elif name == "give_back":
         if operation.type is EventType.OK:
             tenures = evidence.tenures
-            last = max(place for place, tenure in enumerate(tenures) if tenure.member == value["member"])
-            tenures[last] = tenures[last]._replace(gave_back=True)
+            mine = (place for place, tenure in enumerate(tenures) if tenure.member == value["member"])
+            last = max(mine, default=None)
+            if last is not None:
+                tenures[last] = tenures[last]._replace(gave_back=True)
     elif name == "gap":
         evidence.gaps.append((value["from"], value["to"]))
     else:
@@ -181,7 +183,9 @@ def bad_resume(evidence: GroupEvidence) -> Iterator[Anomaly]:
     """The first record that an owner processes is not the one it was to begin with; or it jumps over a record later
     on, or goes back, without having been told of a gap."""
     starts = {acquired.epoch: acquired for acquired in evidence.offsets.acquisitions}
-    gaps = dict(sorted(evidence.gaps))
+    gaps: dict[int, list[int]] = {}
+    for low, high in sorted(evidence.gaps):
+        gaps.setdefault(low, []).append(high)
     positions: dict[int, tuple[int, Operation]] = {
         epoch: (acquired.offset, acquired.operation) for epoch, acquired in sorted(starts.items())
     }
@@ -190,8 +194,9 @@ def bad_resume(evidence: GroupEvidence) -> Iterator[Anomaly]:
         if position is None:
             continue
         expected = position[0]
-        while expected < processed.first and expected in gaps:
-            expected = gaps[expected]
+        # Owners that were told later were told of more.
+        while told := [end for end in gaps.get(expected, ()) if expected < end <= processed.first]:
+            expected = told[-1]
         if processed.first != expected:
             message = f"epoch {processed.epoch} goes on at {processed.first} and not at {expected}"
             yield Anomaly.of(AnomalyKind.BAD_RESUME, evidence.key, message, position[1], processed.operation)

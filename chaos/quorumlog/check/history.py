@@ -49,8 +49,9 @@ operation     invoke                                       ok
 ``gap``       ``{"from", "to"}``                           nothing: it was told that they are gone
 ============= ============================================ ==================================================
 
-``healed`` and ``members_stop`` mark the moments at which all faults had ended, and at which members were told to
-go.
+``elections`` says how often any node began to lead anything while faults lasted, ok ``{"count": n}``, as their
+logs have it. ``healed`` and ``members_stop`` mark the moments at which all faults had ended, and at which members
+were told to go.
 
 Prior art: Jepsen's ``jepsen.history``; Porcupine's events; the format of CHAOS.md §1.
 """
@@ -150,6 +151,7 @@ class Recorder:
         node: int | None = None,
     ) -> None:
         """Notes how the operation invoked at ``invocation`` ended. Raises KeyError if it has ended already."""
+        # ``began`` may have moved since (``absorb``): its own index counts, not the one it was known by.
         began = self._open.pop(invocation)
         self.events.append(
             Event(
@@ -160,11 +162,32 @@ class Recorder:
                 began.operation,
                 began.key,
                 value,
-                invocation,
+                began.index,
                 error,
                 node,
             )
         )
+
+    def absorb(self, others: Iterable[Sequence[Event]]) -> None:
+        """Takes in what other processes of this machine have written meanwhile, each with indices of its own: all
+        events are put into the order of their times, which one monotonic clock gave.
+
+        The indices that ``invoke`` has returned stay good for ``complete``.
+        """
+        sources = [self.events, *others]
+        # At the same nanosecond nobody knows: then an invocation comes first, so that the two are concurrent.
+        order = sorted(
+            ((source, event) for source, events in enumerate(sources) for event in events),
+            key=lambda entry: (entry[1].time_ns, entry[1].type is not EventType.INVOKE),
+        )
+        moved: dict[tuple[int, int], int] = {}
+        merged: list[Event] = []
+        for index, (source, event) in enumerate(order):
+            moved[source, event.index] = index
+            invocation = None if event.invocation is None else moved[source, event.invocation]
+            merged.append(event._replace(index=index, invocation=invocation))
+        self._open = {handle: merged[moved[0, began.index]] for handle, began in self._open.items()}
+        self.events[:] = merged
 
     def close(self, time_ns: int) -> None:
         """Ends everything still open as ``info``: the run is over and nobody will ever know."""
@@ -203,6 +226,22 @@ def operations(events: Sequence[Event]) -> list[Operation]:
         if event.type is EventType.INFO:
             retired[event.process] = event.index
     return [Operation(event, completions.get(index)) for index, event in invoked.items()]
+
+
+def describe(operation: Operation) -> str:
+    """One operation as a line for people; long values are shortened."""
+    invoked, completed = operation.invoked, operation.completed
+    asked = f"[{invoked.index}] process {invoked.process} {invoked.operation} {_short(invoked.value)}"
+    if completed is None:
+        return f"{asked} -> no answer"
+    where = f" from node {completed.node}" if completed.node else ""
+    answer = completed.error if completed.error else _short(completed.value)
+    return f"{asked} -> [{completed.index}] {completed.type.value} {answer}{where}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 160 else f"{text[:110]} ... {text[-45:]}"
 
 
 def to_json(event: Event) -> str:

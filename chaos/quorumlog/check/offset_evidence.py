@@ -212,7 +212,9 @@ def _take_acquire(evidence: OffsetEvidence, operation: Operation) -> None:
             evidence.resets.append(Reset(operation, 0, None))
         return
     stored = _stored(answer["stored"])
-    if stored is not None and answer["offset"] < stored.offset:
+    # One that was forced may have gone back in a sending whose answer was lost: then it finds its own reset stored.
+    forced = bool(operation.invoked.value.get("force"))
+    if stored is not None and (answer["offset"] < stored.offset or forced):
         evidence.resets.append(Reset(operation, answer["offset"], None))
     evidence.sights.append(Sight(operation, stored, answer["epoch"], None, final=False))
     rule, value = operation.invoked.value["start"]

@@ -77,10 +77,20 @@ def stale_fetch(evidence: OffsetEvidence, _: Evidence | None) -> Iterator[Anomal
 
 
 def spurious_none(evidence: OffsetEvidence, _: Evidence | None) -> Iterator[Anomaly]:
-    """Nothing is said to be stored, or −1, after it was known that something is."""
+    """Nothing is said to be stored, or −1, after it was known that something is; or 0, after it was known that more
+    is, and nobody can have set it back to there: what a state that was lost looks like."""
     versions = _versions(evidence)
+    offsets = _Tide(
+        _Known(witness.operation.returned, witness.offset, witness.operation) for witness in evidence.witnesses()
+    )
+    went_to_0 = any(not reset.offset and reset.operation.type is not EventType.FAIL for reset in evidence.resets)
     for sight in evidence.sights:
         if sight.stored is not None and sight.stored.offset >= 0:
+            highest = offsets.before(sight.operation)
+            linearizable = sight.floor is None and not went_to_0
+            if linearizable and not sight.stored.offset and highest is not None and highest.value > 0:
+                message = f"0 (version {sight.version}) after offset {highest.value}"
+                yield Anomaly.of(AnomalyKind.SPURIOUS_NONE, evidence.key, message, highest.by, sight.operation)
             continue
         before = versions.before(sight.operation)
         if before is not None or sight.stored is not None:
@@ -243,7 +253,7 @@ def beyond_log(evidence: OffsetEvidence, records: Evidence | None) -> Iterator[A
             yield Anomaly.of(AnomalyKind.BEYOND_LOG, evidence.key, message, before.by, operation)
     if records is None:
         return
-    there = {claim.offset: claim for claim in records.claims()}
+    there = records.latest_claims()
     for _, commit in evidence.effective():
         claim = there.get(commit.offset - 1)
         if claim is not None and commit.below is not None and claim.value != commit.below:

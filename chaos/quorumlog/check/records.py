@@ -78,19 +78,25 @@ def lost_write(evidence: Evidence) -> Iterator[Anomaly]:
     read, is missing from the complete final read of a fresh client, which began after that was known.
 
     The message says where the hole is, because that names the suspect: a *prefix* is lost by retention or a
-    checkpoint, a *postfix* by truncation or a lost tail, the *middle* by neither.
+    checkpoint, a *postfix* by truncation or a lost tail, the *middle* by neither; and which node read over it.
+    Neighbours that are lost together are one finding.
     """
     highest = _highest_read(evidence)
     for view, missing in _missing_from_final_reads(evidence):
         offsets = [offset for read in view for offset, _ in read.records]
         low, high = (offsets[0], offsets[-1]) if offsets else (evidence.log_start, -1)
-        last = view[-1].operation
-        for claim in missing:
-            if claim.offset <= highest:
-                where = "postfix" if claim.offset > high else "prefix" if claim.offset < low else "middle"
-                node = last.completed.node if last.completed else None
-                message = f"{claim.value!r} at offset {claim.offset} is lost ({where}); read from node {node}"
-                yield _anomaly(AnomalyKind.LOST_WRITE, evidence, message, claim.operation, last)
+        lost = sorted((claim for claim in missing if claim.offset <= highest), key=lambda claim: claim.offset)
+        for run in _neighbours(lost):
+            first, last = run[0], run[-1]
+            where = "postfix" if first.offset > high else "prefix" if last.offset < low else "middle"
+            read = _read_over(view, first.offset)
+            node = read.operation.completed.node if read.operation.completed else None
+            what = f"{first.value!r} at offset {first.offset} is"
+            if len(run) > 1:
+                what = f"{len(run)} values at offsets {first.offset}..{last.offset} are"
+            message = f"{what} lost ({where}); read from node {node}"
+            witness = (first.operation, *([] if last.operation is first.operation else [last.operation]))
+            yield _anomaly(AnomalyKind.LOST_WRITE, evidence, message, *witness, read.operation)
 
 
 def unseen(evidence: Evidence) -> Iterator[Anomaly]:
@@ -199,6 +205,23 @@ def _missing_from_final_reads(evidence: Evidence) -> Iterator[tuple[list[Read], 
                 if claim.offset >= log_start and claim.operation.returned < began and claim.value not in seen
             ],
         )
+
+
+def _neighbours(claims: list[Claim]) -> Iterator[list[Claim]]:
+    """Runs of claims, in order of offsets, without a hole between them."""
+    run: list[Claim] = []
+    for claim in claims:
+        if run and claim.offset > run[-1].offset + 1:
+            yield run
+            run = []
+        run.append(claim)
+    if run:
+        yield run
+
+
+def _read_over(view: list[Read], offset: int) -> Read:
+    """The read of the view that went past ``offset``; its last if none did."""
+    return next((read for read in view if read.records and read.records[-1][0] > offset), view[-1])
 
 
 def _once_per_value(claims: Iterator[Claim]) -> Iterator[Claim]:
