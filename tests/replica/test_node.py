@@ -14,7 +14,14 @@ from quorumlog.replica import (
     ReadResult,
     Reason,
 )
-from quorumlog.replica.events import CheckpointInstalled, CheckpointSaved, DiskFreed, DiskFull, ReplicaReplaced
+from quorumlog.replica.events import (
+    CheckpointInstalled,
+    CheckpointSaved,
+    DiskFreed,
+    DiskFull,
+    DiskStalled,
+    ReplicaReplaced,
+)
 from quorumlog.wire.batch import decode_batch
 
 
@@ -351,6 +358,26 @@ def test_a_full_disk_refuses_appends_hands_leadership_over_and_recovers() -> Non
     trio.pass_time(3_000)
     assert any(isinstance(event, DiskFreed) for event in trio.events[leader])
     trio.until(lambda: trio.replica(leader, group).digest == trio.replica(trio.led(), group).digest)
+
+
+def test_a_leader_whose_disk_stalls_hands_leadership_over() -> None:
+    trio = Trio()
+    trio.make_topic()
+    leader, group = trio.led(), trio.group()
+    fill(trio, 3)
+    trio.stalled = {leader}
+    answers = trio.append(leader, [b"committed by the others, and applied by nobody who could say so"])
+    trio.pass_time(1_000)
+    assert answers == []
+    assert trio.led() == leader, "a disk may be slow for a while"
+    trio.pass_time(2_500)
+    successor = trio.led()
+    assert successor != leader
+    (stalled,) = [event for event in trio.events[leader] if isinstance(event, DiskStalled)]
+    assert (stalled.group_id, stalled.ms > 1_600) == (group, True)
+    assert isinstance(trio.append(successor, [b"z"])[0], Appended)
+    trio.release(leader)
+    trio.until(lambda: trio.replica(leader, group).digest == trio.replica(successor, group).digest)
 
 
 def test_a_failed_fsync_takes_the_replica_out_and_a_fresh_one_takes_its_place() -> None:

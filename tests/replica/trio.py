@@ -23,7 +23,7 @@ from quorumlog.replica import (
     Position,
 )
 from quorumlog.sim.disk import SimulatedDisk
-from quorumlog.storage import NodeDirectory
+from quorumlog.storage import NodeDirectory, StorageError
 from quorumlog.wire.batch import encode_batch
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Trio:
     def _run(self, node: int, job: Job) -> None:
         try:
             job.run()
-        except OSError as error:
+        except (OSError, StorageError) as error:
             self.nodes[node].job_failed(job, error)
         else:
             self.nodes[node].job_done(job)

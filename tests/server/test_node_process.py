@@ -107,11 +107,13 @@ def test_a_directory_of_a_newer_format_is_refused_and_not_touched(used: LiveNode
 
 
 def test_a_damaged_identity_is_refused(used: LiveNode) -> None:
-    path = used.data_dir / "node.json"
-    before = path.read_text()
-    path.write_text(before.replace('"node": 1', '"node": 2'))
+    paths = [used.data_dir / name for name in ("node.json", "node.copy.json")]
+    before = paths[0].read_text()
+    for path in paths:
+        path.write_text(before.replace('"node": 1', '"node": 2'))
     assert "is damaged" in refusal("--config", str(used.config))
-    path.write_text(before)
+    for path in paths:
+        path.write_text(before)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["clients", "peers", "metrics"])

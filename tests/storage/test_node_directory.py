@@ -62,23 +62,49 @@ def test_the_lock_is_real_on_a_real_file_system(tmp_path: Path) -> None:
     open_one(OsFiles(), str(tmp_path / "data")).close()
 
 
-def test_an_identity_of_a_newer_format_or_with_any_byte_damaged_is_not_taken(tmp_path: Path) -> None:
+def test_an_identity_with_any_byte_damaged_is_written_again_from_its_copy(tmp_path: Path) -> None:
     open_one(OsFiles(), str(tmp_path / "data")).close()
-    path = tmp_path / "data" / "node.json"
-    intact = path.read_bytes()
-    for position in range(len(intact)):
-        damaged = bytearray(intact)
-        damaged[position] ^= 1
-        path.write_bytes(bytes(damaged))
-        try:
-            open_one(OsFiles(), str(tmp_path / "data")).close()
-        except CorruptLog:
-            continue
-        # White space may differ; nothing that is said may.
-        assert json.loads(bytes(damaged)) == json.loads(intact)
+    for name in ("node.json", "node.copy.json"):
+        path = tmp_path / "data" / name
+        intact = path.read_bytes()
+        for position in range(len(intact)):
+            damaged = bytearray(intact)
+            damaged[position] ^= 1
+            path.write_bytes(bytes(damaged))
+            directory = open_one(OsFiles(), str(tmp_path / "data"))
+            directory.close()
+            if directory.repaired:
+                assert name in directory.repaired[0]
+                assert path.read_bytes() == intact
+            else:
+                # White space may differ; nothing that is said may.
+                assert json.loads(bytes(damaged)) == json.loads(intact)
+                path.write_bytes(intact)
+        path.unlink()
+        open_one(OsFiles(), str(tmp_path / "data")).close()
+        assert path.read_bytes() == intact
+
+
+def test_without_any_identity_to_believe_a_directory_is_nobodys(tmp_path: Path) -> None:
+    directory = open_one(OsFiles(), str(tmp_path / "data"))
+    make(directory, 5, 0)
+    directory.close()
+    paths = [tmp_path / "data" / name for name in ("node.json", "node.copy.json")]
+    for path in paths:
+        path.write_bytes(path.read_bytes().replace(b"one", b"two"))
+    with pytest.raises(CorruptLog, match="checksum"):
+        open_one(OsFiles(), str(tmp_path / "data"))
+    for path in paths:
+        path.unlink()
+    with pytest.raises(CorruptLog, match="nothing says whose"):
+        open_one(OsFiles(), str(tmp_path / "data"))
+
+
+def test_an_identity_of_a_newer_format_is_not_taken_whatever_its_copy_says(tmp_path: Path) -> None:
+    open_one(OsFiles(), str(tmp_path / "data")).close()
     newer = {"format": 2, "cluster": "one", "node": 1}
     newer["crc32c"] = crc32c_extend(0, json.dumps([2, "one", 1]).encode())
-    path.write_text(json.dumps(newer))
+    (tmp_path / "data" / "node.json").write_text(json.dumps(newer))
     with pytest.raises(NewerFormat):
         open_one(OsFiles(), str(tmp_path / "data"))
 

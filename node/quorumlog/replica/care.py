@@ -9,6 +9,7 @@ from quorumlog.raft import ChangeRefused, NotLeader, RaftError
 from quorumlog.raft.types import ConfigurationChange, ReplicaId
 from quorumlog.replica.frames import Lane, ReplaceReplica, StateDigest
 from quorumlog.replica.ids import node_of
+from quorumlog.replica.scrub import Scrub
 
 if TYPE_CHECKING:
     from quorumlog.replica.api import Clock, NodeConfig
@@ -32,19 +33,23 @@ _HANDOVERS_PER_SECOND = 16
 class Care:
     """See the module. ``tick`` is called with every tick of the node."""
 
-    __slots__ = ("_clock", "_config", "_groups", "_mesh", "_second_ticks")
+    __slots__ = ("_clock", "_config", "_groups", "_mesh", "_scrub", "_second_ticks")
 
     def __init__(self, config: NodeConfig, groups: Groups, mesh: Mesh, clock: Clock) -> None:
         self._config = config
         self._groups = groups
         self._mesh = mesh
         self._clock = clock
+        self._scrub = Scrub(groups.replicas)
         self._second_ticks = max(1, _SECOND_MS // config.tick_ms)
 
     def tick(self, ticks: int, now_ms: int) -> None:
         if ticks % self._second_ticks:
             return
+        self._groups.try_again()
+        self._scrub.second(now_ms)
         self._retry_full_disks()
+        self._leave_stalled_disks(now_ms)
         self._ask_replacement()
         self._tell_digests()
         if self._config.balance_leaders:
@@ -60,6 +65,12 @@ class Care:
         for replica in self._groups.replicas.values():
             if replica.disk_full:
                 replica.retry_full_disk()
+
+    def _leave_stalled_disks(self, now_ms: int) -> None:
+        """A leader that cannot write for as long as followers would wait for a sign of it is as good as dead."""
+        patience_ms = 2 * self._config.election_ms
+        for replica in self._groups.replicas.values():
+            replica.leave_stalled_disk(now_ms, patience_ms)
 
     # --- leadership ---
 
@@ -120,7 +131,10 @@ class Care:
         """On the leader: makes the fresh incarnation a learner, and once it has caught up a voter in the place of
         whatever incarnation its node had before. Each request takes one step; the requester repeats it."""
         replica = self._groups.replicas.get(request.group_id)
-        if replica is None or not replica.raft.is_leader:
+        if replica is None:
+            return
+        if not replica.raft.is_leader:
+            self._mesh.replica_lost(replica, request.new_replica, self._clock.now_ms())
             return
         fresh, node = request.new_replica, node_of(request.new_replica)
         configuration = replica.raft.configuration

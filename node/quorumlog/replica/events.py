@@ -38,6 +38,15 @@ class ReplicaReplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class LogRepaired:
+    """Recovery cut a torn end off the log, or did without a damaged checkpoint; nothing that was vouched for is
+    missing."""
+
+    group_id: int
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaOpened:
     """A replica was made or reopened and takes part."""
 
@@ -57,6 +66,14 @@ class DiskFreed:
     """Space came back and the waiting writes are durable."""
 
     group_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskStalled:
+    """A write of a group that this node leads has not come to its end for ``ms``: it hands the group over."""
+
+    group_id: int
+    ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +133,11 @@ Event = (
     | LeadershipLost
     | ReplicaDamaged
     | ReplicaReplaced
+    | LogRepaired
     | ReplicaOpened
     | DiskFull
     | DiskFreed
+    | DiskStalled
     | CheckpointSaved
     | CheckpointInstalled
     | PeerSilent

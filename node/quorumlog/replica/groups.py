@@ -26,8 +26,8 @@ from quorumlog.replica.api import Job, JobPriority, NodeConfig, ReplicaDescripti
 from quorumlog.replica.controller import ControllerService
 from quorumlog.replica.coordinator import CoordinatorService
 from quorumlog.replica.describe import describe_replica
-from quorumlog.replica.errors import STOPS_A_REPLICA
-from quorumlog.replica.events import ReplicaDamaged, ReplicaReplaced
+from quorumlog.replica.errors import STOPS_A_REPLICA, is_damage, is_full
+from quorumlog.replica.events import DiskFull, ReplicaDamaged, ReplicaReplaced
 from quorumlog.replica.failures import Failure, Reason
 from quorumlog.replica.ids import CONTROLLER_GROUP, incarnation_of, node_of, replica_id
 from quorumlog.replica.partition import PartitionService
@@ -98,6 +98,7 @@ class Groups:
         self._cache = TailCache(config.tail_cache_bytes)
         self._damaged: dict[int, str] = {}
         self._making: set[int] = set()
+        self._again: dict[int, Callable[[], None]] = {}
         self._desired: dict[int, DesiredGroup] = {}
         self._on_change: Callable[[], None] = lambda: None
 
@@ -126,7 +127,12 @@ class Groups:
             )
             self._install(group_id, log)
         except STOPS_A_REPLICA as error:
-            self._renew(group_id, incarnation, str(error))
+            self._renew(group_id, str(error))
+        except OSError as error:
+            # An unreadable sector of one replica is no reason to keep all the others from serving.
+            if not is_damage(error):
+                raise
+            self._renew(group_id, f"disk: {error}")
 
     def _options(self, group_id: int, config: TopicConfig) -> LogOptions:
         size = SYSTEM_SEGMENT_BYTES if group_id < FIRST_TOPIC_GROUP_ID else config.segment_bytes
@@ -202,7 +208,7 @@ class Groups:
         for group in self._desired.values():
             known = self._bind(group) or group.group_id in self._making or group.group_id in self._damaged
             if not known:
-                self._make(group, 0)
+                self._make(group)
         for group_id in [running for running in self.partitions if machine.was_deleted(running)]:
             self._remove(group_id)
 
@@ -213,14 +219,16 @@ class Groups:
             service.bind(group)
         return service is not None
 
-    def _make(self, group: DesiredGroup, incarnation: int) -> None:
+    def _make(self, group: DesiredGroup) -> None:
         group_id = group.group_id
         self._making.add(group_id)
-        work = _Work(lambda: self._create_log(group_id, incarnation, group.replicas, group.config))
+        work = _Work(lambda: self._begin_log(group_id, group.replicas, group.config))
 
         def made() -> None:
             self._making.discard(group_id)
             if work.result is not None:
+                if not incarnation_of(work.result.replica_id):
+                    self._damaged.pop(group_id, None)
                 if group_id in self._desired:
                     self._install(group_id, work.result)
                 else:
@@ -229,8 +237,15 @@ class Groups:
 
         def failed(error: BaseException) -> None:
             self._making.discard(group_id)
-            self._damaged[group_id] = f"it could not be made: {error}"
-            self._host.emit(ReplicaDamaged(group_id, self._damaged[group_id]))
+            why = f"it could not be made: {error}"
+            if is_full(error):
+                # Nothing is damaged: there was never anything.
+                if group_id not in self._damaged:
+                    self._host.emit(DiskFull(group_id))
+                self._damaged[group_id] = why
+            else:
+                self._tell_damage(group_id, why)
+            self._again[group_id] = lambda: self._make(group)
 
         self._run(group_id, work, made, failed)
 
@@ -269,24 +284,42 @@ class Groups:
         replica.service.close(Failure(Reason.REPLICA_DAMAGED, why))
         if group_id == CONTROLLER_GROUP:
             self.controller = None
-        self._renew(group_id, incarnation_of(replica.replica_id), why)
+        self._renew(group_id, why)
 
-    def _renew(self, group_id: int, incarnation: int, why: str) -> None:
+    def _tell_damage(self, group_id: int, why: str) -> None:
+        if self._damaged.get(group_id) != why:
+            self._damaged[group_id] = why
+            self._host.emit(ReplicaDamaged(group_id, why))
+
+    def try_again(self) -> None:
+        """Makes and renews replicas that could not be: a disk may have space, or be there, again."""
+        waiting, self._again = self._again, {}
+        for group_id, again in waiting.items():
+            if group_id in self._desired or group_id == CONTROLLER_GROUP:
+                again()
+            else:
+                self._again[group_id] = again
+
+    def _begin_log(self, group_id: int, nodes: tuple[int, ...], config: TopicConfig = _UNBOUND) -> PartitionLog:
+        """A fresh log of an incarnation that was never here before; blocking. What is there is put aside: it is
+        damaged, or was left half made by an earlier attempt and vouches for nothing."""
+        latest = self._directory.latest(group_id)
+        if latest is not None:
+            self._directory.set_aside(group_id, latest)
+        return self._create_log(group_id, 0 if latest is None else latest + 1, nodes, config)
+
+    def _renew(self, group_id: int, why: str) -> None:
         """Keeps the damaged data aside, for people, and begins a fresh incarnation that owes nothing to it: it has
         no vote until the leader has replaced the old one, so nothing that was acknowledged with the old is
         forgotten."""
-        self._damaged[group_id] = why
-        self._host.emit(ReplicaDamaged(group_id, why))
-        if not self.engine.replaces_replicas:
-            return
+        self._tell_damage(group_id, why)
+        if self.engine.replaces_replicas:
+            self._replace(group_id, why)
+
+    def _replace(self, group_id: int, why: str) -> None:
         nodes = self.replica_nodes(group_id) or self._config.nodes
         config = self._desired[group_id].config if group_id in self._desired else _UNBOUND
-
-        def renew() -> PartitionLog:
-            self._directory.set_aside(group_id, incarnation)
-            return self._create_log(group_id, incarnation + 1, nodes, config)
-
-        work = _Work(renew)
+        work = _Work(lambda: self._begin_log(group_id, nodes, config))
         self._making.add(group_id)
 
         def renewed() -> None:
@@ -296,8 +329,8 @@ class Groups:
 
         def failed(error: BaseException) -> None:
             self._making.discard(group_id)
-            self._damaged[group_id] = f"{why}; and it could not be renewed: {error}"
-            self._host.emit(ReplicaDamaged(group_id, self._damaged[group_id]))
+            self._tell_damage(group_id, f"{why}; and it could not be renewed: {error}")
+            self._again[group_id] = lambda: self._replace(group_id, why)
 
         self._run(group_id, work, renewed, failed)
 

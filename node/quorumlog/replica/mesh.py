@@ -20,6 +20,7 @@ from quorumlog.replica.links import Outgoing, PeerLink
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from quorumlog.raft.types import ReplicaId
     from quorumlog.replica.failover import Campaigns
     from quorumlog.replica.replica import Replica
 
@@ -173,9 +174,22 @@ class Mesh:
         for replica in self._replicas.values():
             leader = replica.raft.leader
             if leader is not None and node_of(leader) == peer:
-                replica.raft.leader_lost()
-                self._touch(replica)
-                self.campaigns.plan(replica.group_id, now_ms, self._rank(replica), replica.raft.term)
+                self._leader_lost(replica, now_ms)
+
+    def replica_lost(self, replica: Replica, fresh: ReplicaId, now_ms: int) -> None:
+        """``fresh`` runs where an earlier incarnation was lost; if that one led, the group needs a leader.
+
+        Nobody else says so: the node is alive and heard, and a quiet group would wait for a word of its leader for
+        as long as it is.
+        """
+        leader = replica.raft.leader
+        if leader is not None and node_of(leader) == node_of(fresh) and leader < fresh:
+            self._leader_lost(replica, now_ms)
+
+    def _leader_lost(self, replica: Replica, now_ms: int) -> None:
+        replica.raft.leader_lost()
+        self._touch(replica)
+        self.campaigns.plan(replica.group_id, now_ms, self._rank(replica), replica.raft.term)
 
     def _plan_leaderless(self, now_ms: int) -> None:
         for replica in self._replicas.values():

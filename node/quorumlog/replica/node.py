@@ -48,7 +48,7 @@ from quorumlog.replica.care import Care
 from quorumlog.replica.catalog import Catalog
 from quorumlog.replica.consumer_groups import ConsumerGroups
 from quorumlog.replica.errors import STOPS_A_REPLICA
-from quorumlog.replica.events import ReplicaOpened
+from quorumlog.replica.events import LogRepaired, ReplicaOpened
 from quorumlog.replica.failover import Campaigns
 from quorumlog.replica.failures import Failure, Outcome, Reason
 from quorumlog.replica.frames import Frame, Lane
@@ -166,6 +166,8 @@ class Node:
 
     def opened(self, replica: Replica) -> None:
         self.emit(ReplicaOpened(replica.group_id, replica.log.last_index))
+        for what in replica.log.repaired:
+            self.emit(LogRepaired(replica.group_id, what))
         self._mesh.plan(replica, self._clock.now_ms())
         self.touch(replica)
 
@@ -278,7 +280,8 @@ class Node:
 
     def _note_quiet(self, replica: Replica) -> None:
         if replica.raft.quiet or replica.closed:
-            self._awake.pop(replica.group_id, None)
+            if self._awake.pop(replica.group_id, None) is not None and not replica.closed:
+                replica.rest()
             replica.idle_ticks = 0
         else:
             self._awake[replica.group_id] = replica

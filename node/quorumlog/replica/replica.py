@@ -34,6 +34,7 @@ from quorumlog.replica.events import (
     CheckpointSaved,
     DiskFreed,
     DiskFull,
+    DiskStalled,
     LeaderElected,
     LeadershipLost,
 )
@@ -61,8 +62,10 @@ class Replica:
         "_leading_since_ms",
         "_leading_term",
         "_saved",
+        "_stalled",
         "_unpersisted",
         "_writing",
+        "_writing_since_ms",
         "closed",
         "digests",
         "disk_full",
@@ -106,6 +109,8 @@ class Replica:
         self._committed: deque[Entry] = deque()
         self._saved = 0
         self._writing = False
+        self._writing_since_ms = 0
+        self._stalled = False
         self.drop_due = False
         self.inbox = inbox
         self._inbox_path = ""
@@ -253,6 +258,12 @@ class Replica:
 
         self._submit(job, JobPriority.MAINTENANCE, saved)
 
+    def rest(self) -> None:
+        """Nothing is going on in the group: the log is left so that damage to its last write can be told from a
+        torn one."""
+        if self.log.vouch():
+            self._host.touch(self)
+
     # --- what waits ---
 
     def wake(self) -> None:
@@ -322,7 +333,7 @@ class Replica:
         if write is None:
             return
         number = write.number
-        self._writing = True
+        self._begin_write()
 
         def written() -> None:
             if self.disk_full:
@@ -335,7 +346,11 @@ class Replica:
         self._submit(write, JobPriority.WRITE, written)
 
     def retry_full_disk(self) -> None:
-        """Tries the writes that found no space once more; the node calls it now and then while ``disk_full``."""
+        """Tries the writes that found no space once more; the node calls it now and then while ``disk_full``.
+
+        A leader also tries once more to hand over: the first time nobody may have been there to take it.
+        """
+        self._step_aside()
         self.log.resume()
         self._host.touch(self)
 
@@ -350,6 +365,11 @@ class Replica:
         """Runs a read of this log's files; ``done`` gets None, or why it failed."""
         self._submit(work, JobPriority.READ, lambda: done(None), done)
 
+    def scrub(self, work: StorageJob, done: Callable[[bool], None]) -> None:
+        """Verifies some of this log's files; ``done`` is told whether that failed (and damage has taken the replica
+        out of service)."""
+        self._submit(work, JobPriority.MAINTENANCE, lambda: done(False), lambda _: done(True))
+
     def _submit(
         self,
         work: StorageJob,
@@ -359,7 +379,7 @@ class Replica:
     ) -> None:
         def finish(error: BaseException | None) -> None:
             if priority is JobPriority.WRITE:
-                self._writing = False
+                self._writing = self._stalled = False
             if self.closed:
                 self._close_log()
             elif error is None:
@@ -383,6 +403,25 @@ class Replica:
             self.disk_full = True
             self._host.emit(DiskFull(self.group_id))
             self._step_aside()
+
+    def _begin_write(self) -> None:
+        self._writing = True
+        self._writing_since_ms = self._host.now_ms()
+
+    def leave_stalled_disk(self, now_ms: int, patience_ms: int) -> None:
+        """On a leader whose write has been under way for longer than ``patience_ms``: hands over.
+
+        A disk that hangs raises no error, and its node goes on sending heartbeats: the followers stand by a leader
+        that commits with *their* disks and can apply and acknowledge nothing, for as long as its own disk likes. It
+        cannot win another election meanwhile: its vote for itself waits for the same disk.
+        """
+        stalled_ms = now_ms - self._writing_since_ms
+        if not self._writing or stalled_ms <= patience_ms or not self.raft.is_leader:
+            return
+        if not self._stalled:
+            self._stalled = True
+            self._host.emit(DiskStalled(self.group_id, stalled_ms))
+        self._step_aside()
 
     def _step_aside(self) -> None:
         """A leader that cannot write is of no use to its followers: hand over to the one that has most."""
@@ -421,7 +460,7 @@ class Replica:
         self._unpersisted.append((ready.number, True, ready.persisted_messages))
         job = self.log.install_checkpoint_job(ready.number, checkpoint, self._inbox_path)  # type: ignore[arg-type]
         if job is not None:
-            self._writing = True
+            self._begin_write()
             self._submit(job, JobPriority.WRITE, lambda: self._installed(ready))
 
     def _installed(self, ready: Ready) -> None:

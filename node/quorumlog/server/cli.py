@@ -46,6 +46,10 @@ def run(
     engine: Annotated[
         str | None, typer.Option(help="raft or pysyncobj; the same on all nodes.", show_default=False)
     ] = None,
+    faults: Annotated[
+        Path | None,
+        typer.Option(help="Take orders to fail from this Unix socket: for tests only.", show_default=False),
+    ] = None,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error.", show_default=False)
     ] = None,
@@ -76,6 +80,7 @@ def run(
         "tombstones_retention_ms": tombstones_retention_ms,
         "group_metrics": group_metrics,
         "engine": engine,
+        "faults": faults,
         "log_level": log_level,
         "log_format": log_format,
     }

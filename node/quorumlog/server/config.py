@@ -14,6 +14,7 @@ there (QUORUMLOG_SERVICE_HOST and the like, for a service called quorumlog).
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations at run time
 from typing import Annotated, Any, Literal
@@ -87,6 +88,8 @@ class ServerConfig(BaseSettings):
     """Whether each consumer group gets lag series of its own (``quorumlog.server.group_metrics``)."""
     engine: Literal["raft", "pysyncobj"] = "raft"
     """What replicates; the same on all nodes, and for the life of the data."""
+    faults: Path | None = None
+    """Where the fault door is opened (``quorumlog.server.fault_door``); never taken from the environment."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
@@ -147,6 +150,9 @@ def load(path: Path | None, flags: dict[str, Any]) -> ServerConfig:
     Raises ConfigError.
     """
     given = {key: value for key, value in flags.items() if value is not None}
+    if any(name.upper() == f"{ENV_PREFIX}FAULTS" for name in os.environ):
+        # It lets whoever reaches the socket destroy the data: to be asked for in so many words, or not at all.
+        raise ConfigError("environment: 'faults' can only be given on the command line or in the file")
 
     class FromFile(ServerConfig):
         @classmethod

@@ -20,6 +20,8 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _WORSE = {
     events.ReplicaDamaged: logging.ERROR,
     events.DiskFull: logging.ERROR,
+    events.DiskStalled: logging.ERROR,
+    events.LogRepaired: logging.WARNING,
     events.PeerSilent: logging.WARNING,
     events.ReplicaReplaced: logging.WARNING,
     events.GroupExpiring: logging.WARNING,

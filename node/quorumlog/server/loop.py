@@ -46,6 +46,10 @@ class SystemClock:
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
+    def real_seconds(self, seconds: float) -> float:
+        """How long the machine has to wait for ``seconds`` of this clock."""
+        return seconds
+
 
 class NodeLoop:
     """Owns the node: every call into it goes through here, in the event loop's thread.
@@ -192,7 +196,7 @@ class NodeLoop:
         self._wake_at_ms = wake_at_ms
         if wake_at_ms is not None:
             delay_ms = wake_at_ms - self._clock.now_ms()
-            self._alarm = self._loop.call_later(max(0, delay_ms) / 1000, self._ring)
+            self._alarm = self._loop.call_later(self._clock.real_seconds(max(0, delay_ms) / 1000), self._ring)
 
     def _ring(self) -> None:
         self._alarm = None
@@ -202,7 +206,7 @@ class NodeLoop:
     def _tick(self) -> None:
         # The next tick is counted from now, not from when this one was due: a process that was stopped for a minute
         # must not see twenty election timeouts at once, but hear its peers first.
-        self._next_tick = self._loop.call_later(self._tick_seconds, self._tick)
+        self._next_tick = self._loop.call_later(self._clock.real_seconds(self._tick_seconds), self._tick)
         self.input(lambda node: node.tick())
 
     # --- jobs -------------------------------------------------------------------------------------------------

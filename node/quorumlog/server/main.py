@@ -27,6 +27,7 @@ from quorumlog.server.calls import Shell
 from quorumlog.server.config import ServerConfig, split_address
 from quorumlog.server.errors import Errors
 from quorumlog.server.exchange import Exchange
+from quorumlog.server.fault_door import CannotObey, FaultDoor
 from quorumlog.server.groups import GroupsService
 from quorumlog.server.log import LogService
 from quorumlog.server.loop import NodeLoop, SystemClock
@@ -75,14 +76,20 @@ class CannotStart(Exception):
 def run(config: ServerConfig) -> int:
     """Runs the node until it is told to stop; the exit code. Raises CannotStart."""
     logs.configure(config.log_level, config.log_format)
+    door = FaultDoor(config.faults, config.data_dir) if config.faults is not None else None
     try:
-        directory = NodeDirectory.open(OsFiles(), str(config.data_dir), config.cluster_id, config.node_id)
-    except (StorageError, OSError) as error:
+        if door is not None:
+            door.obey_standing_orders()
+        files = door.files if door is not None else OsFiles()
+        directory = NodeDirectory.open(files, str(config.data_dir), config.cluster_id, config.node_id)
+    except (StorageError, OSError, CannotObey) as error:
         raise CannotStart(str(error)) from error
+    for what in directory.repaired:
+        log.warning("identity repaired from its copy", what=what)
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(_serve(config, directory))
-    except (listen.CannotListen, StorageError) as error:
+            return runner.run(_serve(config, directory, door))
+    except (listen.CannotListen, StorageError, OSError) as error:
         raise CannotStart(str(error)) from error
     finally:
         directory.close()
@@ -103,13 +110,17 @@ def die(error: BaseException) -> NoReturn:
     os._exit(EXIT_DEFECT)
 
 
-async def _serve(config: ServerConfig, directory: NodeDirectory) -> int:
-    process = NodeProcess(config, directory)
+async def _serve(config: ServerConfig, directory: NodeDirectory, door: FaultDoor | None) -> int:
+    process = NodeProcess(config, directory, door.clock if door is not None else SystemClock())
     stop = _stop_signal()
     try:
+        if door is not None:
+            await door.open()
         await process.start()
         await stop.wait()
     finally:
+        if door is not None:
+            door.close()
         await process.stop()
     return 0
 
@@ -132,10 +143,9 @@ def _stop_signal() -> asyncio.Event:
 class NodeProcess:
     """All parts of a serving node, put together."""
 
-    def __init__(self, config: ServerConfig, directory: NodeDirectory) -> None:
+    def __init__(self, config: ServerConfig, directory: NodeDirectory, clock: SystemClock) -> None:
         self._config = config
         self._events = logs.EventLog()
-        clock = SystemClock()
         node_config = NodeConfig(
             cluster_id=config.cluster_id,
             node_id=config.node_id,

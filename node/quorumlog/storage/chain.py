@@ -258,6 +258,10 @@ class SegmentChain:
         if self.active is not None and job.path == self.active.path:
             self.active.allocated = max(self.active.allocated, job.end)
 
+    def sealed(self) -> list[Segment]:
+        """The durably sealed segments, ascending."""
+        return [segment for segment in self._sealed if segment.durable]
+
     def infos(self) -> tuple[SegmentInfo, ...]:
         """Ascending; the active segment is the last."""
         found = [segment.info() for segment in self._sealed]

@@ -188,12 +188,19 @@ class CheckpointReader:
 
     def _read(self, size: int, position: int) -> bytes:
         if self._file is None:
-            self._file = self._files.open(self.stored.path, "read")
+            file = self._files.open(self.stored.path, "read")
+            try:
+                # The receiver would find damage only at the end, ask again, and get the same bytes for ever.
+                verify_state(file, self.stored)
+            except BaseException:
+                file.close()
+                raise
+            self._file = file
         return self._file.pread(size, position)
 
 
 class CheckpointChunkJob:
-    """After ``run``: ``data``. The receiver verifies the whole, so a chunk is not verified here."""
+    """After ``run``: ``data``. The first of a transfer verifies the whole. Raises CorruptLog, OSError."""
 
     __slots__ = ("_max_bytes", "_reader", "data", "position")
 

@@ -22,6 +22,7 @@ from quorumlog.raft.types import Checkpoint, Compacted, Configuration, Entry, En
 from quorumlog.storage.cache import LogCache, TailCache
 from quorumlog.storage.chain import SegmentChain
 from quorumlog.storage.checkpoint import (
+    CheckpointChunkJob,
     CheckpointJob,
     CheckpointReader,
     StoredCheckpoint,
@@ -38,6 +39,7 @@ from quorumlog.storage.format import (
 )
 from quorumlog.storage.reading import BatchesJob, IndexJob, ReadJob, TimeJob
 from quorumlog.storage.recovery import INSTALLING_SUFFIX, RecoveredLog, recover
+from quorumlog.storage.scrub import ScrubCheckpointJob, ScrubJob
 from quorumlog.storage.segment import BATCH_FACTS, ActiveSegment, SegmentInfo
 from quorumlog.storage.terms import TermRuns
 from quorumlog.storage.writing import InstallJob, RetainJob, WriteJob, ZeroFillJob, mark_failed
@@ -51,7 +53,20 @@ _DATA = EntryKind.DATA
 _CONFIGURATION = EntryKind.CONFIGURATION
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
-Job = WriteJob | InstallJob | ReadJob | BatchesJob | TimeJob | CheckpointJob | RetainJob | ZeroFillJob | IndexJob
+Job = (
+    WriteJob
+    | InstallJob
+    | ReadJob
+    | BatchesJob
+    | TimeJob
+    | CheckpointJob
+    | CheckpointChunkJob
+    | RetainJob
+    | ZeroFillJob
+    | IndexJob
+    | ScrubJob
+    | ScrubCheckpointJob
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +116,7 @@ class PartitionLog:
         "_roll",
         "_staged",
         "_terms",
+        "_vouched",
         "_wish_denied",
         "_wishes",
         "_writing",
@@ -138,6 +154,7 @@ class PartitionLog:
         self._number = 0
         self._pending: list[Entry] = []
         self._staged = False
+        self._vouched = False
         self._roll = False
         self._install: tuple[int, StoredCheckpoint] | None = None
         self._writing: WriteJob | None = None
@@ -279,6 +296,20 @@ class PartitionLog:
             self._append(entries)
         self._number = number
         self._staged = True
+        self._vouched = False
+
+    def vouch(self) -> bool:
+        """Stages the hard state once more, for a log that comes to rest; False if nothing was written since the
+        last time.
+
+        The last write job has nothing behind it that proves it was ever durable: were its bytes to rot, recovery
+        would have to take it for a write that a power cut tore, and forget a vote or an acknowledged entry (see
+        ``scan``). This record vouches for it, and says nothing itself that the log does not say already.
+        """
+        if self._vouched or self._staged or self.full or self.failed is not None or self._chain.active is None:
+            return False
+        self._staged = self._vouched = True
+        return True
 
     def _append(self, entries: Sequence[Entry]) -> None:
         size = 0
@@ -602,6 +633,11 @@ class PartitionLog:
         return RetainJob(self._files, self.directory, segments, leftovers)
 
     # --- maintenance -------------------------------------------------------------------------------------------
+
+    def scrub_jobs(self) -> list[ScrubJob | ScrubCheckpointJob]:
+        """What verifies all that is sealed now, the oldest last."""
+        segments = [ScrubJob(self._files, segment) for segment in self._chain.sealed()]
+        return [*(ScrubCheckpointJob(self._files, stored) for stored in self._checkpoints), *reversed(segments)]
 
     def maintenance_job(self) -> IndexJob | ZeroFillJob | None:
         """Background work that no one waits for; one at a time. Worth asking for after every finished write."""

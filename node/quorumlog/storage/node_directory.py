@@ -2,7 +2,7 @@
 
 ::
 
-    node.json                       {"format": 1, "cluster": "...", "node": 1, "crc32c": ...}
+    node.json, node.copy.json       whose it is, twice (``identity``)
     engine-<name>                   which engine writes here; no such file: our own Raft
     starts-<n>                      how often a node was started here; an empty file whose name is the number
     lock                            exclusively locked while a node runs
@@ -16,27 +16,16 @@ node, would vote twice in one term with the same replica id.
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
-from quorumlog.storage.errors import (
-    CorruptLog,
-    LockedDirectory,
-    LogExists,
-    NewerFormat,
-    WrongCluster,
-    WrongEngine,
-    WrongNode,
-)
+from quorumlog.storage.errors import CorruptLog, LockedDirectory, LogExists, WrongEngine
 from quorumlog.storage.files import write_new_file
-from quorumlog.storage.format import crc32c_extend
+from quorumlog.storage.identity import read_identity, write_identity
 
 if TYPE_CHECKING:
     from quorumlog.storage.files import DirectoryLock, Files
 
-_FORMAT = 1
-_IDENTITY = "node.json"
 _GROUPS = "groups"
 _DELETED = "deleted-"
 _STARTS = "starts-"
@@ -49,15 +38,19 @@ _REPLICA = re.compile(r"replica-([0-9]+)(\.damaged)?")
 class NodeDirectory:
     """An open, locked data directory. Its methods block briefly (names only): for start-up and rare changes."""
 
-    __slots__ = ("_files", "_lock", "directory", "incarnation")
+    __slots__ = ("_files", "_lock", "directory", "incarnation", "repaired")
 
-    def __init__(self, files: Files, directory: str, lock: DirectoryLock, incarnation: int) -> None:
+    def __init__(
+        self, files: Files, directory: str, lock: DirectoryLock, incarnation: int, repaired: tuple[str, ...]
+    ) -> None:
         self._files = files
         self._lock = lock
         self.directory = directory
         self.incarnation = incarnation
         """Which start of the node this is, from 1: durable, so that nothing said before a crash passes for new
         after it."""
+        self.repaired = repaired
+        """Copies of the identity that were damaged and have been written again, in words."""
 
     @property
     def files(self) -> Files:
@@ -77,14 +70,14 @@ class NodeDirectory:
         except BlockingIOError as error:
             raise LockedDirectory(directory) from error
         try:
-            if not files.exists(f"{directory}/{_IDENTITY}"):
+            repaired = read_identity(files, directory, cluster_id, node_id)
+            if repaired is None:
                 _initialize(files, directory, cluster_id, node_id)
-            _check_identity(files, directory, cluster_id, node_id)
             incarnation = _count_start(files, directory)
         except BaseException:
             lock.release()
             raise
-        return cls(files, directory, lock, incarnation)
+        return cls(files, directory, lock, incarnation, repaired or ())
 
     def close(self) -> None:
         """Gives the lock back."""
@@ -126,6 +119,13 @@ class NodeDirectory:
             if incarnations:
                 found[group_id] = max(incarnations)
         return found
+
+    def latest(self, group_id: int) -> int | None:
+        """The group's latest incarnation here, set aside or not; None if it never had one."""
+        if not self._files.exists(f"{self.directory}/{_GROUPS}/{group_id}"):
+            return None
+        known = [*self._incarnations(group_id, damaged=False), *self._incarnations(group_id, damaged=True)]
+        return max(known, default=None)
 
     def damaged(self, group_id: int) -> list[int]:
         """Incarnations of this group whose logs were moved aside, ascending."""
@@ -208,9 +208,9 @@ def _initialize(files: Files, directory: str, cluster_id: str, node_id: int) -> 
     groups = f"{directory}/{_GROUPS}"
     if not files.exists(groups):
         files.mkdir(groups)
-    crc = _checksum(_FORMAT, cluster_id, node_id)
-    identity = {"format": _FORMAT, "cluster": cluster_id, "node": node_id, "crc32c": crc}
-    write_new_file(files, directory, _IDENTITY, [json.dumps(identity, indent=2).encode() + b"\n"])
+    elif files.listdir(groups):
+        raise CorruptLog(directory, 0, "it holds replicas, and nothing says whose they are")
+    write_identity(files, directory, cluster_id, node_id)
     parent = directory.rpartition("/")[0]
     files.fsync_dir(parent or ("/" if directory.startswith("/") else "."))
 
@@ -223,31 +223,3 @@ def _count_start(files: Files, directory: str) -> int:
     for old in starts:
         files.unlink(f"{directory}/{_STARTS}{old}")
     return number
-
-
-def _checksum(version: object, cluster_id: object, node_id: object) -> int:
-    crc: int = crc32c_extend(0, json.dumps([version, cluster_id, node_id]).encode())
-    return crc
-
-
-def _check_identity(files: Files, directory: str, cluster_id: str, node_id: int) -> None:
-    path = f"{directory}/{_IDENTITY}"
-    file = files.open(path, "read")
-    try:
-        data = file.pread(1 << 16, 0)
-    finally:
-        file.close()
-    try:
-        identity = json.loads(data)
-        version, cluster, node = identity["format"], identity["cluster"], identity["node"]
-        crc = identity["crc32c"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptLog(path, 0, "not the identity of a node") from error
-    if crc != _checksum(version, cluster, node):
-        raise CorruptLog(path, 0, "the checksum is wrong")
-    if version != _FORMAT:
-        raise NewerFormat(path, version, _FORMAT)
-    if cluster != cluster_id:
-        raise WrongCluster(directory, cluster_id, cluster)
-    if node != node_id:
-        raise WrongNode(directory, node_id, node)
