@@ -9,6 +9,7 @@ import pytest
 
 from quorumlog.sim.control import LOSS, SEED_BUDGET, draw_control, options_of
 from quorumlog.sim.run import Run
+from quorumlog.sim.shrink import shrink
 
 
 def losing_seed() -> int | None:
@@ -29,6 +30,18 @@ def test_the_loss_is_found_within_the_budget_and_our_own_engine_passes_the_same_
     result = Run(options_of(seed, "raft", control=True)).result()
     assert not result.violations
     assert result.statistics["leaders killed"] >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_loss_shrinks_to_one_crash_of_a_leader() -> None:
+    """What RAFT.md's story needs, and nothing beside it: the lag is of the queue that the load itself makes."""
+    seed = losing_seed()
+    assert seed is not None
+    shrunk = shrink(options_of(seed, "pysyncobj", control=False), LOSS, budget=60)
+    struck = [line for line in shrunk.schedule if " fault leader crash" in line]
+    assert len(struck) == 1, shrunk.schedule
+    assert shrunk.strikes[0] <= 2
 
 
 def test_a_world_over_pysyncobj_is_the_same_twice() -> None:

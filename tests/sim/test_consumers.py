@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from quorumlog.check import EventType, operations
-from quorumlog.sim.explore import failure_report, replay_command
+from quorumlog.sim.explore import failure_report
 from quorumlog.sim.options import Options, Workload, draw
+from quorumlog.sim.replaying import replay_command
 from quorumlog.sim.run import Run, run_seed
 
 SEEDS = range(8)
@@ -85,8 +86,8 @@ def test_a_seed_has_the_same_cluster_and_faults_in_every_workload() -> None:
 
 
 def test_the_command_that_repeats_a_seed_names_its_workload() -> None:
-    assert replay_command(7) == "quorumlog sim replay 7"
-    assert replay_command(7, Workload.GROUPS) == "quorumlog sim replay 7 --workload groups"
+    assert replay_command(draw(7)) == "quorumlog sim replay 7"
+    assert replay_command(draw(7, Workload.GROUPS)) == "quorumlog sim replay 7 --workload groups"
 
 
 def test_a_world_without_faults_hands_everything_over_without_a_repeat() -> None:

@@ -51,6 +51,7 @@ class Asker:
     def __init__(self, shared: Shared, gate: Callable[..., None] = _at_once) -> None:
         self.client = shared.new_client()
         self.locator = Locator(shared, self.client)
+        self.random = self.locator.random
         self._shared = shared
         self._gate = gate
 
@@ -107,7 +108,7 @@ class Asker:
         def again(result: object) -> None:
             nonlocal failures
             failures += 1
-            delay_us = int(LOOKUP.delay_ms(failures, shared.random) * MS)
+            delay_us = int(LOOKUP.delay_ms(failures, self.locator.random) * MS)
             if shared.world.now_us + delay_us >= deadline_us:
                 answered(result, unknown, 0)
                 return

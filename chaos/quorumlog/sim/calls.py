@@ -47,9 +47,11 @@ class Calls:
     def __init__(self, world: World, hosts: Mapping[int, Host]) -> None:
         self.unreachable: set[int] = set()
         self.loss = 0.0
+        self.unreached = 0
+        """Requests and answers that were lost because their node was cut off from clients."""
         self._world = world
         self._hosts = hosts
-        self._random = world.random("calls")
+        self._random = world.sliced_random("calls")
         self._open: dict[int, _Call] = {}
         self._made = 0
         self._last_arrival_us: dict[tuple[int, int], int] = {}
@@ -79,7 +81,10 @@ class Calls:
 
     def _arrive(self, number: int, request: Request) -> None:
         call = self._open.get(number)
-        if call is None or call.node in self.unreachable:
+        if call is None:
+            return
+        if call.node in self.unreachable:
+            self.unreached += 1
             return
         host = self._hosts[call.node]
         if not host.life:
@@ -89,7 +94,10 @@ class Calls:
         call.life = host.life
 
         def done(result: object) -> None:
-            if host.life != call.life or call.node in self.unreachable:
+            if call.node in self.unreachable:
+                self.unreached += 1
+                return
+            if host.life != call.life:
                 return
             lost = self.loss and self._random.random() < self.loss
             self._world.after(self._delay(), self._settle, number, Lost(True) if lost else result)

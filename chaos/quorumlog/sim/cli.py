@@ -1,4 +1,4 @@
-"""``quorumlog sim``: explore seeds, replay one, and see whether planted bugs are caught.
+"""``quorumlog sim``: explore seeds, and replay one. (Planted bugs: ``quorumlog chaos mutants``.)
 
 Exit codes are those of the program (DESIGN.md §10): 0 nothing found, 2 bad usage, 4 something was found.
 """
@@ -23,23 +23,18 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
 from quorumlog.check.history import write_history
 from quorumlog.sim.control import LOSS, options_of
-from quorumlog.sim.explore import explore, failure_report, totals
-from quorumlog.sim.mutants import MUTANTS, Hunt, hunt
-from quorumlog.sim.options import Workload
+from quorumlog.sim.explore import explore, failure_report
+from quorumlog.sim.options import Options, Workload
+from quorumlog.sim.replaying import BadSetting, changed
 from quorumlog.sim.run import Result, Run
+from quorumlog.sim.run_directory import write_run
 from quorumlog.sim.shrink import shrink, shrunk_report
+from quorumlog.sim.totals import outcome_of, print_outcome
 
 FOUND_SOMETHING = 4
-
-#: What clients do, as the totals name it.
-_OPERATIONS = (
-    *("send ", "read ", "final_", "end ", "acquire ", "release ", "commit ", "fetch ", "reset ", "resolve "),
-    *("assigned ", "own ", "give_back ", "process ", "gap "),
-)
 
 app = typer.Typer(
     name="sim",
@@ -64,6 +59,10 @@ EngineOption = Annotated[EngineName, typer.Option(help="What replicates. Not raf
 ControlOption = Annotated[
     bool, typer.Option("--control", help="The worlds of the negative control: a follower lags, a leader crashes.")
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Another setting than the seed draws, NAME=VALUE, the value as JSON; repeatable."),
+]
 
 
 def _seeds(text: str) -> range:
@@ -78,6 +77,13 @@ def _seeds(text: str) -> range:
     return seeds
 
 
+def _changed(options: Options, settings: list[str] | None, without: list[str] | None) -> Options:
+    try:
+        return changed(options, settings or [], without or [])
+    except BadSetting as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 @app.command()
 def run(
     seeds: Annotated[str, typer.Option(help="Seeds to run, A:B for A to B-1.")] = "0:100",
@@ -85,8 +91,23 @@ def run(
     workload: Annotated[Workload, typer.Option(help="What clients do.")] = Workload.LOG,
     engine: EngineOption = EngineName.raft,
     control: ControlOption = False,
+    destroy: Annotated[
+        bool,
+        typer.Option(
+            "--destroy",
+            help="Harm every disk, in ways nobody can notice: records are lost, and it must be seen.",
+        ),
+    ] = False,
     output: Annotated[Format, typer.Option("--format", help="How to print the outcome.")] = Format.text,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--output", help="Write each failed seed there, as a run that the chaos report shows."),
+    ] = None,
     keep_going: Annotated[bool, typer.Option(help="Go on after a violation.")] = False,
+    shrinking: Annotated[
+        bool,
+        typer.Option("--shrink/--no-shrink", help="Look for the smallest world that shows it."),
+    ] = True,
 ) -> None:
     """Run many seeds; stop at the first violation, with everything needed to repeat it."""
     wanted = _seeds(seeds)
@@ -103,86 +124,49 @@ def run(
     )
     with Progress(*columns, console=_errors, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("", total=len(wanted), rate="")
-        for result in explore(wanted, jobs, workload, engine.value, control=control):
+        for result in explore(wanted, jobs, workload, engine.value, control=control, destroy=destroy):
             results.append(result)
             rate = f"{len(results) / (time.monotonic() - began):.1f} seeds/s"
             progress.update(task, advance=1, rate=rate)
             if result.violations:
                 failed.append(result)
                 _errors.print(failure_report(result), markup=False, soft_wrap=True)
-                if any(found.name == LOSS for found in result.violations) and engine is not EngineName.raft:
-                    _errors.print(shrunk_report(shrink(result.options, LOSS), LOSS), markup=False, soft_wrap=True)
+                if directory is not None:
+                    _write(directory, result)
+                # Of another engine it is known that it breaks: what counts is whether the loss is found.
+                enough = engine is EngineName.raft or any(found.name == LOSS for found in result.violations)
+                if enough and not keep_going:
                     break
-                if not keep_going:
-                    break
-    outcome = _outcome(results, time.monotonic() - began, jobs)
+    wall_s = time.monotonic() - began
+    if failed and shrinking and not keep_going:
+        violation = _gravest(failed[-1])
+        shrunk = shrink(failed[-1].options, violation)
+        _errors.print(shrunk_report(shrunk, violation), markup=False, soft_wrap=True)
+    outcome = outcome_of(results, wall_s, jobs)
     if output is Format.json:
         print(json.dumps(outcome, indent=2))
     else:
-        _print_outcome(outcome)
+        print_outcome(outcome)
     if failed:
         raise typer.Exit(FOUND_SOMETHING)
 
 
-def _outcome(results: list[Result], wall_s: float, jobs: int) -> dict[str, object]:
-    failed = sorted((result for result in results if result.violations), key=lambda result: result.seed)
-    virtual_s = sum(result.virtual_ms for result in results) / 1000
-    return {
-        "seeds": len(results),
-        "jobs": jobs,
-        "wall_s": round(wall_s, 1),
-        "cpu_s": round(sum(result.cpu_s for result in results), 1),
-        "seeds_per_s": round(len(results) / wall_s, 2),
-        "virtual_s": round(virtual_s),
-        "times_real_time": round(virtual_s / wall_s, 1),
-        "totals": dict(sorted(totals(results).items())),
-        "failed": [
-            {
-                "seed": result.seed,
-                "trace_hash": result.trace_hash,
-                "options": result.options.to_json(),
-                "violations": [
-                    {"name": found.name, "message": found.message, "witness": list(found.witness)}
-                    for found in result.violations
-                ],
-            }
-            for result in failed
-        ],
-    }
+def _gravest(result: Result) -> str:
+    """What to look for in ever smaller worlds: what was lost, or whatever was found first."""
+    names = [found.name for found in result.violations]
+    return LOSS if LOSS in names else names[0]
 
 
-def _print_outcome(outcome: dict[str, object]) -> None:
-    console = Console(highlight=False)
-    summed = outcome["totals"]
-    assert isinstance(summed, dict)
-    for title, prefix in (
-        ("operations", _OPERATIONS),
-        ("faults", ("fault ",)),
-        ("events", ("event ",)),
-    ):
-        table = Table("", title, box=None, show_header=False, title_justify="left")
-        for name, count in summed.items():
-            if name.startswith(prefix):
-                table.add_row(f"{count:,}", name.removeprefix("fault ").removeprefix("event "))
-        if table.row_count:
-            console.print(f"{title}:")
-            console.print(table)
-    console.print(
-        f"{summed.get('leaders killed', 0):,} leaders killed, {summed.get('failovers', 0):,} of them followed by"
-        f" another node; {summed.get('frames', 0):,} frames"
-    )
-    console.print(
-        f"{outcome['seeds']:,} seeds in {outcome['wall_s']} s: {outcome['seeds_per_s']} seeds/s with"
-        f" {outcome['jobs']} jobs, {outcome['virtual_s']:,} s of virtual time"
-        f" ({outcome['times_real_time']} times real time)"
-    )
-    failed = outcome["failed"]
-    assert isinstance(failed, list)
-    if failed:
-        names = ", ".join(str(result["seed"]) for result in failed)
-        console.print(f"[bold red]{len(failed)} seeds violate something: {names}[/]")
+def _write(directory: Path, result: Result) -> None:
+    """The failed seed once more, in this process, for what a worker does not send back."""
+    again = Run(result.options)
+    where = directory / f"sim-{result.options.workload}-{result.seed}"
+    try:
+        write_run(where, again, again.result())
+    except OSError as error:
+        _errors.print(f"cannot write {where}: {error}", markup=False, soft_wrap=True)
     else:
-        console.print("[bold green]no violation[/]")
+        _errors.print(f"  written to {where}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -191,19 +175,30 @@ def replay(
     workload: Annotated[Workload, typer.Option(help="What clients do.")] = Workload.LOG,
     engine: EngineOption = EngineName.raft,
     control: ControlOption = False,
+    settings: SetOption = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--without", help="Leave out parts of the schedule, such as strikes:0-3,7; repeatable."),
+    ] = None,
+    shrinking: Annotated[bool, typer.Option("--shrink", help="Look for the smallest world that shows it.")] = False,
     trace: Annotated[bool, typer.Option("--trace", help="Print every event.")] = False,
     history: Annotated[
         Path | None, typer.Option(help="Write the clients' history to this file, as JSON lines.")
     ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--output", help="Write the run there, as one that the chaos report shows.")
+    ] = None,
 ) -> None:
     """Run one seed twice, check that both runs are the same to the last event, and report what it violates."""
-    options = options_of(seed, engine.value, workload, control=control)
+    options = _changed(options_of(seed, engine.value, workload, control=control), settings, without)
     first, again = Run(options), Run(options)
     result, repeated = first.result(), again.result()
     if trace:
         print("\n".join(first.trace_lines()))
     if history is not None:
         write_history(history, first.cluster.recorder.events)
+    if directory is not None:
+        write_run(directory, first, result)
     console = Console(highlight=False)
     if result.trace_hash != repeated.trace_hash:
         pairs = zip(first.trace_lines(), again.trace_lines(), strict=False)
@@ -212,41 +207,13 @@ def replay(
         raise typer.Exit(FOUND_SOMETHING)
     if result.violations:
         console.print(failure_report(result), markup=False, soft_wrap=True)
+        if shrinking:
+            violation = _gravest(result)
+            console.print(shrunk_report(shrink(options, violation), violation), markup=False, soft_wrap=True)
     console.print(
         f"seed {seed}: trace {result.trace_hash} twice, {len(first.cluster.world.trace.events):,} events,"
         f" {result.virtual_ms / 1000:.1f} s of virtual time in {result.cpu_s:.2f} s;"
         f" {'[bold red]violated[/]' if result.violations else '[bold green]no violation[/]'}"
     )
     if result.violations:
-        raise typer.Exit(FOUND_SOMETHING)
-
-
-@app.command()
-def mutants(
-    name: Annotated[str, typer.Argument(help="One planted bug; empty: all of them.")] = "",
-    jobs: Annotated[int, typer.Option(min=1, help="Worker processes.")] = os.cpu_count() or 1,
-    output: Annotated[Format, typer.Option("--format", help="How to print the outcome.")] = Format.text,
-) -> None:
-    """Plant one bug after another and see in how many seeds each is found; a bug not found is a hole in the
-    suite."""
-    if name and name not in MUTANTS:
-        raise typer.BadParameter(f"no planted bug is called {name!r}; there are {', '.join(MUTANTS)}")
-    hunts: list[Hunt] = []
-    for planted in [name] if name else list(MUTANTS):
-        found = hunt(planted, jobs)
-        hunts.append(found)
-        if output is Format.text:
-            verdict = (
-                f"[green]found[/] in seed {found.seed}, the {found.tried}."
-                if found.found
-                else "[bold red]missed[/]"
-            )
-            Console(highlight=False).print(
-                f"{planted}: {verdict} of {found.budget} seeds"
-                + (f": {found.violation}" if found.found else f"; expected {' or '.join(found.expected)}"),
-                soft_wrap=True,
-            )
-    if output is Format.json:
-        print(json.dumps([found.to_json() for found in hunts], indent=2))
-    if not all(found.found for found in hunts):
         raise typer.Exit(FOUND_SOMETHING)

@@ -15,6 +15,7 @@ from quorumlog.client.policy.backoff import LOOKUP
 from quorumlog.client.policy.routing import ClusterView, PartitionView, Router, TopicView
 from quorumlog.replica import Metadata, Outcome
 from quorumlog.sim.calls import Lost
+from quorumlog.sim.schedule import Turns
 from quorumlog.sim.world import MS
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from quorumlog.client.errors import QuorumlogError
     from quorumlog.replica import Failure
     from quorumlog.sim.calls import Calls
+    from quorumlog.sim.schedule import Without
     from quorumlog.sim.world import World
 
 #: Nodes asked for metadata at the same time, as the real client does.
@@ -94,7 +96,13 @@ class Shared:
     """What all clients of a world share. ``now_ms`` is their steady clock."""
 
     def __init__(
-        self, world: World, calls: Calls, recorder: Recorder, values: Values, nodes: Sequence[int]
+        self,
+        world: World,
+        calls: Calls,
+        recorder: Recorder,
+        values: Values,
+        nodes: Sequence[int],
+        without: Without,
     ) -> None:
         self.world = world
         self.calls = calls
@@ -102,9 +110,18 @@ class Shared:
         self.values = values
         self.nodes = tuple(nodes)
         self.random = world.random("clients")
+        self.turns: list[Turns] = []
+        """Of every client that is not there to look after the run's end."""
+        self._without = without
         self._clients = 0
         self._processes = 0
         self._tokens = 0
+
+    def new_turns(self, what: str) -> Turns:
+        """Those of one more client that may be left out: ``what`` it is, for people."""
+        turns = Turns(self.world, len(self.turns), what, self._without)
+        self.turns.append(turns)
+        return turns
 
     def new_client(self) -> int:
         self._clients += 1
@@ -133,6 +150,8 @@ class Locator:
     """One client's way to the leaders: asks one node after another until it knows what it needs."""
 
     def __init__(self, shared: Shared, client: int) -> None:
+        self.random = shared.world.random(f"client {client}")
+        """All of this client's chance."""
         self.router = Router([address_of(node) for node in shared.nodes])
         self._shared = shared
         self._client = client
@@ -150,7 +169,7 @@ class Locator:
         self._wanted.update(dict.fromkeys(topics))
         if not self._asking and self._wanted:
             self._asking = True
-            delay_ms = LOOKUP.delay_ms(self._failures, self._shared.random) if self._failures else 0.0
+            delay_ms = LOOKUP.delay_ms(self._failures, self.random) if self._failures else 0.0
             self._failures += 1
             self._shared.world.after(int(delay_ms * MS), self._ask)
 
@@ -209,7 +228,7 @@ class Locator:
         """The connection to ``address`` broke: it is tried again until it stands."""
         if not self.router.is_down(address):
             self.router.node_down(address)
-            self._shared.world.after(self._shared.random.randrange(1 * MS, 20 * MS), self._reconnect, address)
+            self._shared.world.after(self.random.randrange(1 * MS, 20 * MS), self._reconnect, address)
 
     def _reconnect(self, address: str) -> None:
         if self._shared.calls.connects(node_at(address)):
@@ -217,4 +236,4 @@ class Locator:
             for tell in self._on_news:
                 tell()
         else:
-            self._shared.world.after(self._shared.random.randrange(20 * MS, 60 * MS), self._reconnect, address)
+            self._shared.world.after(self.random.randrange(20 * MS, 60 * MS), self._reconnect, address)

@@ -3,21 +3,25 @@ as one."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from quorumlog.check import Recorder
 from quorumlog.machine import TopicConfig
 from quorumlog.machine.topics import FIRST_TOPIC_GROUP_ID
-from quorumlog.replica import Failure, NodeConfig, PartitionDescription, TopicCreated
+from quorumlog.replica import Failure, NodeConfig, PartitionDescription, Reason, TopicCreated
+from quorumlog.replica.api import TopicDeleted
 from quorumlog.replica.ids import CONTROLLER_GROUP, node_of
+from quorumlog.sim.atlas import FaultAtlas
 from quorumlog.sim.calls import Calls, Lost
 from quorumlog.sim.clients import Shared, Values
 from quorumlog.sim.disk import SimulatedDisk
-from quorumlog.sim.host import Host
+from quorumlog.sim.host import DATA, Host
 from quorumlog.sim.network import Network
 from quorumlog.sim.options import Workload
 from quorumlog.sim.taps import Taps
 from quorumlog.sim.world import MS, World
+from quorumlog.storage.recovery import FAILED_MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from quorumlog.sim.options import Options
 
 CLUSTER_ID = "sim"
+#: The directory of one replica's log, at the beginning of a path.
+_REPLICA_PATH = re.compile(rf"{DATA}/groups/[0-9]+/replica-[0-9]+(?=/|$)")
 
 
 class Cluster:
@@ -35,8 +41,10 @@ class Cluster:
         self.world = World(options.seed)
         self.nodes = tuple(range(1, options.nodes + 1))
         self.network = Network(self.world, self.nodes)
+        self.atlas = FaultAtlas(self.world, destroy=options.destroy)
         self.taps = Taps(
             self.world,
+            self.atlas,
             judges_raft=options.engine == "raft",
             with_offsets=options.workload is not Workload.LOG,
         )
@@ -68,7 +76,10 @@ class Cluster:
             self.recorder,
             Values(self.world.random("values"), options.record_bytes),
             self.nodes,
+            options.without,
         )
+        self.contradictions: list[str] = []
+        """What an audit found that it must never find."""
         self.topics: dict[str, tuple[PartitionDescription, ...]] = {}
         """Topics known to exist, with the groups that are their partitions."""
 
@@ -83,7 +94,16 @@ class Cluster:
         self.calls.reset(node)
 
     def power_off(self, node: int) -> None:
-        self.hosts[node].power_off()
+        """The machine loses power. What its disk had only promised to have written is gone then without a trace, so
+        in a world that does not destroy somebody who knows of it leaves word: such a replica must not vote."""
+        host = self.hosts[node]
+        betrayed = host.power_off()
+        if betrayed and not self.options.destroy:
+            directories = {found[0]: None for path in betrayed if (found := _REPLICA_PATH.match(path))}
+            for directory in directories:
+                if host.disk.exists(directory):
+                    host.disk.plant(f"{directory}/{FAILED_MARKER}")
+                    self.world.trace.note(node, "is told of lost writes", directory)
 
     def revive(self, node: int) -> None:
         """Whatever was done to the process: it runs."""
@@ -109,9 +129,9 @@ class Cluster:
         found: dict[int, tuple[int, ...]] = {}
         for host in self.hosts.values():
             for group, replica in host.replicas():
-                found.setdefault(
-                    group, tuple(sorted(node_of(voter) for voter in replica.raft.configuration.voters))
-                )
+                if group not in found:
+                    voters = {node_of(voter) for voter in replica.raft.configuration.voters}
+                    found[group] = tuple(sorted(voters))
         return dict(sorted(found.items()))
 
     def coordinators(self) -> list[tuple[int, ...]]:
@@ -142,7 +162,43 @@ class Cluster:
                 return f"group {group}: {told}"
         return ""
 
+    def unreplaced(self) -> str:
+        """Which damaged replica has not been replaced yet; "" when every replica that runs is a voter."""
+        for node, host in self.hosts.items():
+            for group, replica in host.replicas():
+                if group in self.taps.doomed:
+                    return f"group {group}: node {node} has not removed it"
+                if replica.replica_id not in replica.raft.configuration.voters:
+                    return f"group {group}: node {node} is no voter again"
+            for group, voters in self.groups().items():
+                if node in voters and host.replica(group) is None:
+                    return f"group {group}: node {node} has no replica"
+        for node, group in self.taps.to_be_replaced:
+            return f"group {group}: node {node} does not say that it was replaced"
+        return ""
+
     # --- topics ---
+
+    def delete_topic(self, name: str, gone: Callable[[], None]) -> None:
+        """Has the topic removed, by asking until it has been."""
+        self.taps.doomed.update(dict.fromkeys(part.group_id for part in self.topics.pop(name, ())))
+        client = self.shared.new_client()
+        controller = [self.nodes[0]]
+
+        def answered(result: TopicDeleted | Failure | Lost) -> None:
+            if isinstance(result, TopicDeleted) or (
+                isinstance(result, Failure) and result.reason is Reason.UNKNOWN_TOPIC
+            ):
+                gone()
+                return
+            leader = result.leader_node if isinstance(result, Failure) else 0
+            controller[0] = leader or self.shared.random.choice(self.nodes)
+            self.world.after(30 * MS, ask)
+
+        def ask() -> None:
+            self.calls.call(client, controller[0], lambda node, done: node.delete_topic(name, done), answered, 1500)
+
+        ask()
 
     def create_topic(self, name: str, config: TopicConfig, made: Callable[[], None]) -> None:
         """Has the topic made, by asking until it has been."""

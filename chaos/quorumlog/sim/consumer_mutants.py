@@ -16,7 +16,7 @@ from quorumlog.machine.partition import PartitionMachine
 from quorumlog.replica.commits import CommitDoor
 from quorumlog.replica.offset_api import CommittedOffset, FetchedOffset
 from quorumlog.replica.offset_queries import OffsetQueries
-from quorumlog.sim.mutant import CRASH, Mutant
+from quorumlog.sim.mutant import Mutant
 from quorumlog.sim.options import Workload
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ CONSUMER_MUTANTS: dict[str, Mutant] = {
         PartitionMachine,
         "snapshot",
         _without_offsets,
-        _LOST | {"digest equality", CRASH},
+        _LOST | {"digest equality"},
         30,
         _ROLLING,
         Workload.OFFSETS,

@@ -18,7 +18,8 @@ from quorumlog.sim.options import Options, Workload, draw, draw_consumers
 from quorumlog.sim.world import MS
 
 if TYPE_CHECKING:
-    from quorumlog.sim.faults import Fault, Nemesis, Undo
+    from quorumlog.sim.faults import Fault, Undo
+    from quorumlog.sim.nemesis import Nemesis
 
 #: Seeds within which the loss must be found; a test holds it.
 SEED_BUDGET = 60
@@ -65,20 +66,20 @@ def options_of(seed: int, engine: str, workload: Workload = Workload.LOG, *, con
 
 
 def variations(options: Options) -> list[Options]:
-    """Smaller worlds than this one, the smallest change last: what is tried to shrink a schedule."""
+    """Smaller worlds than this one, the smallest change last: what is tried to shrink a world once its schedule is
+    as short as can be. None of them draws another schedule."""
     smaller = []
     if options.duration_ms > 1000:
         smaller.append(replace(options, duration_ms=options.duration_ms // 2))
         smaller.append(replace(options, duration_ms=options.duration_ms * 3 // 4))
     if options.producers > 1:
         smaller.append(replace(options, producers=options.producers - 1))
-    for name in sorted(set(options.faults)):
-        rest = tuple(fault for fault in options.faults if fault != name)
-        if rest:
-            smaller.append(replace(options, faults=rest))
+    if options.topics > 1:
+        smaller.append(replace(options, topics=options.topics - 1))
+    if options.partitions > 1:
+        smaller.append(replace(options, partitions=options.partitions - 1))
     if options.burst > 1:
         smaller.append(replace(options, burst=options.burst // 2))
-    smaller.append(replace(options, fault_every_ms=options.fault_every_ms * 2))
     return smaller
 
 

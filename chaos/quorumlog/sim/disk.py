@@ -7,8 +7,9 @@ made it: each may be lost, kept, cut short, or kept page by page in any order. N
 and removed names become durable only by ``fsync_dir``; a crash keeps some prefix of what was done in each directory
 since.
 
-Faults are planted by name (``fail_sync``, ``fail_read``, ``capacity``, ``flip_bit``, ``stale_block``,
-``misdirect``, ``lie``, ``cut_after``), so that a schedule of them can be printed, replayed and shrunk.
+Faults are planted by name (``fail_sync``, ``fail_read``, ``refuse``, ``capacity``, ``flip_bit``, ``stale_block``,
+``misdirect``, ``cut_file``, ``lie``, ``cut_after``), so that a schedule of them can be printed, replayed and
+shrunk.
 
 Prior art: TigerBeetle's ``src/testing/storage.zig``; FoundationDB's ``AsyncFileNonDurable``; "All File Systems Are
 Not Created Equal" (Pillai et al., OSDI 2014) for what a crash may leave; "Can Applications Recover from fsync
@@ -22,10 +23,11 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from quorumlog.sim.platter import Directory, Inode, apply
 from quorumlog.storage.errors import SyncFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Iterator, Sequence
     from random import Random
 
     from quorumlog.storage.files import Mode
@@ -41,38 +43,12 @@ def _error(number: int, path: str) -> OSError:
     return OSError(number, os.strerror(number), path)
 
 
-class _Inode:
-    """One file: ``content`` as it is read, ``durable`` as a power cut would leave it, and the way from the one to
-    the other."""
-
-    __slots__ = ("content", "durable", "unsynced")
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-        self.durable = bytearray()
-        self.unsynced: list[tuple[int, bytes | None]] = []
-        """(position, data) in order; data None: cut to that size."""
-
-
-def _apply(target: bytearray, position: int, data: bytes | None) -> None:
-    if data is None:
-        if position < len(target):
-            del target[position:]
-        else:
-            target.extend(bytes(position - len(target)))
-        return
-    gap = position - len(target)
-    if gap > 0:
-        target.extend(bytes(gap))
-    target[position : position + len(data)] = data
-
-
 class SimulatedFile:
     """An open file; it stays usable when its name is gone, and dies with a crash."""
 
     __slots__ = ("_disk", "_epoch", "_inode", "_path")
 
-    def __init__(self, disk: SimulatedDisk, inode: _Inode, path: str) -> None:
+    def __init__(self, disk: SimulatedDisk, inode: Inode, path: str) -> None:
         self._disk = disk
         self._inode = inode
         self._path = path
@@ -82,6 +58,8 @@ class SimulatedFile:
         data = buffers[0] if len(buffers) == 1 else b"".join(buffers)
         self._alive()
         disk, inode = self._disk, self._inode
+        if disk.refusals and disk.refuses("write", self._path):
+            raise _error(errno.EIO, self._path)
         grown = max(position + len(data) - len(inode.content), 0)
         room = disk.capacity - disk.used
         if grown > room:
@@ -99,12 +77,15 @@ class SimulatedFile:
         if data:
             inode = self._inode
             self._disk.used += max(position + len(data) - len(inode.content), 0)
-            _apply(inode.content, position, data)
+            apply(inode.content, position, data)
             inode.unsynced.append((position, data))
 
     def pread(self, size: int, position: int) -> bytes:
         self._alive()
-        for path, start, end in self._disk.unreadable:
+        disk = self._disk
+        if disk.refusals and disk.refuses("read", self._path):
+            raise _error(errno.EIO, self._path)
+        for path, start, end in disk.unreadable:
             if path == self._path and position < end and position + size > start:
                 raise _error(errno.EIO, self._path)
         return bytes(self._inode.content[position : position + size])
@@ -119,14 +100,9 @@ class SimulatedFile:
             inode.unsynced.clear()
             raise SyncFailed(errno.EIO, os.strerror(errno.EIO), self._path)
         if disk.lies(self._path):
+            inode.promised = inode.promised or bool(inode.unsynced)
             return
-        self._sync()
-
-    def _sync(self) -> None:
-        inode = self._inode
-        for position, data in inode.unsynced:
-            _apply(inode.durable, position, data)
-        inode.unsynced.clear()
+        inode.sync()
 
     def size(self) -> int:
         self._alive()
@@ -137,7 +113,7 @@ class SimulatedFile:
         if not self._disk.operation("truncate"):
             raise PowerCut
         self._disk.used += size - len(self._inode.content)
-        _apply(self._inode.content, size, None)
+        apply(self._inode.content, size, None)
         self._inode.unsynced.append((size, None))
 
     def close(self) -> None:
@@ -146,26 +122,6 @@ class SimulatedFile:
     def _alive(self) -> None:
         if self._epoch != self._disk.epoch or self._disk.off:
             raise PowerCut
-
-
-class _Directory:
-    """Names as they are seen, as they are durable, and what was done since."""
-
-    __slots__ = ("durable", "names", "unsynced")
-
-    def __init__(self) -> None:
-        self.names: dict[str, _Inode | _Directory] = {}
-        self.durable: dict[str, _Inode | _Directory] = {}
-        self.unsynced: list[Callable[[dict[str, _Inode | _Directory]], object]] = []
-
-    def do(self, change: Callable[[dict[str, _Inode | _Directory]], object]) -> None:
-        change(self.names)
-        self.unsynced.append(change)
-
-    def sync(self) -> None:
-        for change in self.unsynced:
-            change(self.durable)
-        self.unsynced.clear()
 
 
 class SimulatedLock:
@@ -186,7 +142,7 @@ class SimulatedDisk:
 
     def __init__(self, random: Random, capacity: int = 1 << 40) -> None:
         self._random = random
-        self._root = _Directory()
+        self._root = Directory()
         self.capacity = capacity
         """Bytes; beyond them a write fails with ENOSPC. May be changed at any time."""
         self.used = 0
@@ -198,6 +154,10 @@ class SimulatedDisk:
         self.syncs = 0
         self.locks: set[str] = set()
         self.unreadable: list[tuple[str, int, int]] = []
+        self.refusals: dict[tuple[str, str], int] = {}
+        """(kind, part of a path) -> how often such an operation failed with EIO so far, for ``refuse``."""
+        self.lies_told = 0
+        """fsyncs that said they had been carried out and had not."""
         self._cut_at = 0
         self._sync_failures: dict[str, int] = {}
         self._lying: list[str] = []
@@ -207,13 +167,13 @@ class SimulatedDisk:
     def open(self, path: str, mode: Mode) -> SimulatedFile:
         directory, name = self._parent(path)
         found = directory.names.get(name)
-        if isinstance(found, _Directory):
+        if isinstance(found, Directory):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if found is None:
             if mode != "create":
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             self._change("open")
-            inode = _Inode()
+            inode = Inode()
             directory.do(lambda names: names.__setitem__(name, inode))
             return SimulatedFile(self, inode, path)
         if mode == "create" and found.content:
@@ -230,7 +190,7 @@ class SimulatedDisk:
         self._release(to_directory.names.get(to_name))
         if from_directory is to_directory:
 
-            def both(names: dict[str, _Inode | _Directory]) -> None:
+            def both(names: dict[str, Inode | Directory]) -> None:
                 names.pop(from_name, None)
                 names[to_name] = moved
 
@@ -242,7 +202,7 @@ class SimulatedDisk:
     def unlink(self, path: str) -> None:
         directory, name = self._parent(path)
         found = directory.names.get(name)
-        if not isinstance(found, _Inode):
+        if not isinstance(found, Inode):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         self._change("unlink")
         self._release(found)
@@ -253,7 +213,7 @@ class SimulatedDisk:
         if name in directory.names:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         self._change("mkdir")
-        made = _Directory()
+        made = Directory()
         directory.do(lambda names: names.__setitem__(name, made))
 
     def listdir(self, path: str) -> list[str]:
@@ -265,7 +225,9 @@ class SimulatedDisk:
         if self.take_sync_failure(path):
             directory.unsynced.clear()
             raise SyncFailed(errno.EIO, os.strerror(errno.EIO), path)
-        if not self.lies(path):
+        if self.lies(path):
+            directory.promised = directory.promised or bool(directory.unsynced)
+        else:
             directory.sync()
 
     def exists(self, path: str) -> bool:
@@ -327,9 +289,46 @@ class SimulatedDisk:
         """Reads that touch start..end of ``path`` fail with EIO."""
         self.unreadable.append((path, start, end))
 
+    def refuse(self, kind: str, path: str) -> None:
+        """From now on "read" or "write" of files whose path contains ``path`` fails with EIO."""
+        self.refusals[kind, path] = 0
+
+    def allow(self, kind: str, path: str) -> int:
+        """Ends ``refuse``; how often it was felt."""
+        return self.refusals.pop((kind, path), 0)
+
+    def refuses(self, kind: str, path: str) -> bool:
+        for (refused, part), times in self.refusals.items():
+            if refused == kind and part in path:
+                self.refusals[refused, part] = times + 1
+                return True
+        return False
+
     def lie(self, path: str) -> None:
         """From now on fsync of paths that contain ``path`` succeeds and does nothing."""
         self._lying.append(path)
+
+    def stop_lying(self, path: str) -> None:
+        """The drive writes what it had promised to have written."""
+        self._lying.remove(path)
+        for where, one in self._everything(self._root, ""):
+            if path in where and one.promised:
+                one.sync()
+
+    def betrayed(self) -> list[str]:
+        """Paths of which a power cut now may lose what an fsync promised to have written."""
+        return [path for path, one in self._everything(self._root, "") if one.promised]
+
+    def durable_names(self, path: str) -> list[str]:
+        """The names in a directory that are safe from any power cut; none if it is not there or not itself
+        safe."""
+        here = self._root
+        for part in path.strip("/").split("/"):
+            found = here.durable.get(part)
+            if not isinstance(found, Directory):
+                return []
+            here = found
+        return sorted(here.durable)
 
     def flip_bit(self, path: str, position: int, bit: int = 0) -> None:
         """One bit rots, on the platter and (as no cache would survive that long) in what is read."""
@@ -347,6 +346,11 @@ class SimulatedDisk:
         """The file has lost its end."""
         inode = self._file(path)
         del inode.durable[size:], inode.content[size:]
+
+    def plant(self, path: str) -> None:
+        """An empty file is there, and safe: whoever looks after the machine has put it there while it was off."""
+        directory, name = self._parent(path)
+        directory.names[name] = directory.durable[name] = Inode()
 
     def content(self, path: str) -> bytes:
         """What a reader would see."""
@@ -382,7 +386,10 @@ class SimulatedDisk:
         return False
 
     def lies(self, path: str) -> bool:
-        return any(part in path for part in self._lying)
+        if self._lying and any(part in path for part in self._lying):
+            self.lies_told += 1
+            return True
+        return False
 
     # --- within ----------------------------------------------------------------------------------------------
 
@@ -390,51 +397,59 @@ class SimulatedDisk:
         if not self.operation(kind):
             raise PowerCut
 
-    def _walk(self, parts: Sequence[str], path: str) -> _Directory:
+    def _walk(self, parts: Sequence[str], path: str) -> Directory:
         if self.off:
             raise PowerCut
         here = self._root
         for part in parts:
             found = here.names.get(part)
-            if not isinstance(found, _Directory):
+            if not isinstance(found, Directory):
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             here = found
         return here
 
-    def _parent(self, path: str) -> tuple[_Directory, str]:
+    def _parent(self, path: str) -> tuple[Directory, str]:
         parts = path.strip("/").split("/")
         return self._walk(parts[:-1], path), parts[-1]
 
-    def _directory(self, path: str) -> _Directory:
+    def _directory(self, path: str) -> Directory:
         return self._walk([part for part in path.split("/") if part not in ("", ".")], path)
 
-    def _file(self, path: str) -> _Inode:
+    def _file(self, path: str) -> Inode:
         directory, name = self._parent(path)
         found = directory.names[name]
-        if not isinstance(found, _Inode):
+        if not isinstance(found, Inode):
             raise IsADirectoryError(path)
         return found
 
     def _overwrite(self, path: str, position: int, data: bytes) -> None:
         inode = self._file(path)
-        _apply(inode.content, position, data)
+        apply(inode.content, position, data)
         if position < len(inode.durable):
-            _apply(inode.durable, position, data)
+            apply(inode.durable, position, data)
 
-    def _release(self, gone: _Inode | _Directory | None) -> None:
-        if isinstance(gone, _Inode):
+    def _release(self, gone: Inode | Directory | None) -> None:
+        if isinstance(gone, Inode):
             self.used -= len(gone.content)
-        elif isinstance(gone, _Directory):
+        elif isinstance(gone, Directory):
             for one in gone.names.values():
                 self._release(one)
 
-    def _measure(self, directory: _Directory) -> int:
+    def _measure(self, directory: Directory) -> int:
         return sum(
-            self._measure(one) if isinstance(one, _Directory) else len(one.content)
+            self._measure(one) if isinstance(one, Directory) else len(one.content)
             for one in directory.names.values()
         )
 
-    def _crash_directory(self, directory: _Directory, pages: bool) -> None:
+    def _everything(self, directory: Directory, path: str) -> Iterator[tuple[str, Inode | Directory]]:
+        """Every file and directory that can be seen, with its path."""
+        for name, one in directory.names.items():
+            yield f"{path}/{name}", one
+            if isinstance(one, Directory):
+                yield from self._everything(one, f"{path}/{name}")
+
+    def _crash_directory(self, directory: Directory, pages: bool) -> None:
+        directory.promised = False
         if directory.unsynced:
             survived = self._random.randint(0, len(directory.unsynced))
             for change in directory.unsynced[:survived]:
@@ -442,23 +457,24 @@ class SimulatedDisk:
             directory.unsynced.clear()
         directory.names = dict(directory.durable)
         for one in directory.names.values():
-            if isinstance(one, _Directory):
+            if isinstance(one, Directory):
                 self._crash_directory(one, pages)
             elif one.unsynced:
                 self._crash_file(one, pages)
             elif one.content != one.durable:
                 one.content = bytearray(one.durable)
 
-    def _crash_file(self, inode: _Inode, pages: bool) -> None:
+    def _crash_file(self, inode: Inode, pages: bool) -> None:
+        inode.promised = False
         durable = inode.durable
         for position, data in inode.unsynced:
             fate = self._random.randrange(4 if pages else 3)
             if fate == 0:
                 continue
             if fate == 1 or data is None:
-                _apply(durable, position, data)
+                apply(durable, position, data)
             elif fate == 2:
-                _apply(durable, position, data[: self._random.randint(0, len(data))])
+                apply(durable, position, data[: self._random.randint(0, len(data))])
             else:
                 self._some_pages(durable, position, data)
         inode.unsynced.clear()
@@ -469,5 +485,5 @@ class SimulatedDisk:
         while start < len(data):
             stop = min(len(data), start + PAGE_BYTES - (position + start) % PAGE_BYTES)
             if self._random.getrandbits(1):
-                _apply(durable, position + start, data[start:stop])
+                apply(durable, position + start, data[start:stop])
             start = stop

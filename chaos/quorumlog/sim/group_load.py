@@ -36,6 +36,7 @@ class Slot:
         self._cluster = cluster
         self._group = group
         self._topics = topics
+        self._turns = cluster.shared.new_turns(f"member {number} of {group}")
         self._instance = f"static-{number}" if cluster.options.static_members else ""
 
     @property
@@ -44,7 +45,7 @@ class Slot:
 
     def start(self) -> None:
         """Begins a new process, unless one runs."""
-        if not self.running:
+        if not self.running and self._turns.present:
             self.member = Member(
                 self._cluster.shared, self._group, self._topics, self._cluster.options, self._instance
             )
@@ -61,6 +62,8 @@ class GroupLoad:
 
     def __init__(self, cluster: Cluster) -> None:
         self.deaths = 0
+        self.blows = 0
+        """What happened to members so far, left out or not."""
         self._cluster = cluster
         self._random = cluster.world.random("members")
         self.slots: list[Slot] = []
@@ -94,7 +97,11 @@ class GroupLoad:
         if self._calm:
             return
         self._plan_strike()
-        random, world = self._random, self._cluster.world
+        number, self.blows = self.blows, self.blows + 1
+        if number in self._cluster.options.without.blows:
+            return
+        world = self._cluster.world
+        random = world.random(f"blow {number}")
         slot = random.choice(self.slots)
         member = slot.member
         if member is None or member.over:

@@ -56,7 +56,7 @@ class Holding:
         self.teller = Teller(shared, register_key(member.group, partition_key(*partition)))
         self._member = member
         self._shared = shared
-        self._session = shared.random.getrandbits(63) | 1
+        self._session = member.asker.random.getrandbits(63) | 1
         self._commits: PartitionCommits | None = None
         self._progress = Progress(0)
         self._epoch = 0
@@ -180,7 +180,7 @@ class Holding:
             self._session,
             self._progress,
             settings,
-            self._shared.random,
+            self._member.asker.random,
             None if known is None else Fingerprint(*known),
             self._settled,
         )
@@ -197,7 +197,7 @@ class Holding:
     def _retry(self) -> None:
         self._failures += 1
         self._member.asker.locator.look_up([self.partition.topic])
-        self._later(LOOKUP.delay_ms(self._failures, self._shared.random), self._read)
+        self._later(LOOKUP.delay_ms(self._failures, self._member.asker.random), self._read)
 
     def _read(self) -> None:
         member, shared = self._member, self._shared
@@ -212,7 +212,7 @@ class Holding:
             self._retry()
             return
         owner = (member.group, self._epoch)
-        position, wait_ms, partition = self._position, shared.random.randrange(200), self.partition
+        position, wait_ms, partition = self._position, member.asker.random.randrange(200), self.partition
 
         def answered(result: ReadResult | Failure | Lost) -> None:
             if self._over or self._stopping:
@@ -261,7 +261,7 @@ class Holding:
             self._position = self._records[-1] + 1
             self._hand_out()
         else:
-            self._later(self._shared.random.randrange(10, 60), self._read)
+            self._later(self._member.asker.random.randrange(10, 60), self._read)
 
     def _hand_out(self) -> None:
         """The application gets a few records, and works on them."""
@@ -270,7 +270,7 @@ class Holding:
         if not self._records:
             self._read()
             return
-        random = self._shared.random
+        random = self._member.asker.random
         count = random.randint(1, _CHUNK)
         chunk, self._records = self._records[:count], self._records[count:]
         self._progress.deliver(chunk[-1] + 1)
@@ -286,7 +286,7 @@ class Holding:
         if self._over:
             return
         # Within a chunk the application finishes in any order.
-        self._shared.random.shuffle(chunk)
+        self._member.asker.random.shuffle(chunk)
         for offset in chunk:
             self._progress.done(offset, self._shared.now_ms)
         self._member.poll_soon(0)

@@ -46,24 +46,46 @@ class DiskPace:
 
 
 class HostClock:
-    """A machine's clock: it drifts by ``drift`` (1.0 = none), and its wall clock may jump."""
+    """A machine's clock: it drifts by ``drift`` (1.0 = none), which may change, and its wall clock may jump."""
 
-    __slots__ = ("_drift", "_world", "jump_ms")
+    __slots__ = ("_drift", "_offset_us", "_world", "jump_ms")
 
     def __init__(self, world: World, drift: float) -> None:
         self._world = world
         self._drift = drift
+        self._offset_us = 0.0
         self.jump_ms = 0
 
+    @property
+    def drift(self) -> float:
+        return self._drift
+
+    def set_drift(self, drift: float) -> None:
+        """From here on it runs at another pace; it neither jumps nor goes back."""
+        # A nanosecond more than nothing, so that rounding does not turn the clock back.
+        self._offset_us += self._world.now_us * (self._drift - drift) + 0.001
+        self._drift = drift
+
     def now_ms(self) -> int:
-        return int(self._world.now_us * self._drift) // MS
+        return int(self._world.now_us * self._drift + self._offset_us) // MS
 
     def wall_ms(self) -> int:
         return WORLD_BEGINS_MS + self.now_ms() + self.jump_ms
 
     def until_us(self, at_ms: int) -> int:
         """World time that passes before ``now_ms`` says ``at_ms``; 0 if it has."""
-        return max(0, int(at_ms * MS / self._drift) + 1 - self._world.now_us)
+        return max(0, int((at_ms * MS - self._offset_us) / self._drift) + 1 - self._world.now_us)
+
+
+class WatchedNode(Node):
+    """Tells which replicas something was done to: only those can have changed, and looking at all of them after
+    every round is a tenth of a simulation."""
+
+    touched_replicas: dict[int, Replica]
+
+    def touch(self, replica: Replica) -> None:
+        self.touched_replicas[replica.group_id] = replica
+        super().touch(replica)
 
 
 class Host:
@@ -80,17 +102,20 @@ class Host:
         self.paused = False
         self.silent = False
         """Dead without a word: the machine has no power, so that nobody is told that its connections are gone."""
-        self.may_be_damaged = False
-        """Something was done to its disk that no fsync protects from."""
-        self.node: Node | None = None
+        self.stalled = False
+        """The disk finishes nothing: what was begun waits in ``_stuck``."""
+        self.slow_jobs = 0
+        """Jobs that a slow disk was slow with."""
+        self.node: WatchedNode | None = None
         self._config = config
         self._world = world
         self._network = network
         self._taps = taps
-        self._random = world.random(f"host {config.node_id}")
+        self._random = world.sliced_random(f"host {config.node_id}")
         self._lives = 0
         self._backlog: list[tuple[Callable[..., object], tuple[object, ...]]] = []
         self._running: dict[int, Job] = {}
+        self._stuck: list[tuple[int, int]] = []
         self._jobs_begun = 0
         self._round_planned = False
         self._wake_ms: int | None = None
@@ -106,7 +131,8 @@ class Host:
         self._world.trace.note(self.node_id, "starts", self.life)
         try:
             directory = NodeDirectory.open(self.disk, DATA, self._config.cluster_id, self.node_id)
-            self.node = Node(self._config, directory, self.clock, self._random, self._taps.listener(self))
+            self.node = WatchedNode(self._config, directory, self.clock, self._random, self._taps.listener(self))
+            self.node.touched_replicas = {}
             self.node.start()
         except StorageError as error:
             self._taps.crashed(self, f"cannot start: {error}")
@@ -129,10 +155,13 @@ class Host:
         """kill -9: the process is gone, what it wrote stays in the page cache, its connections are reset."""
         self._die("is killed", silently=False)
 
-    def power_off(self) -> None:
-        """The machine loses power: what was not synced is lost or torn, and nobody is told."""
+    def power_off(self) -> list[str]:
+        """The machine loses power: what was not synced is lost or torn, and nobody is told. Returns the paths of
+        which something may be lost although an fsync had promised it."""
         self._die("loses power", silently=True)
+        betrayed = self.disk.betrayed()
         self.disk.crash(pages=self._random.random() < 0.5)
+        return betrayed
 
     def _die(self, how: str, *, silently: bool) -> None:
         if self.life:
@@ -185,6 +214,15 @@ class Host:
     def replicas(self) -> list[tuple[int, Replica]]:
         """(group, replica) of everything this process runs: the simulator looks where nobody else may."""
         return [] if self.node is None else list(self.node._replicas.items())
+
+    def touched(self) -> list[Replica]:
+        """The replicas in service to which something was done since this was last asked."""
+        node = self.node
+        if node is None or not node.touched_replicas:
+            return []
+        touched, node.touched_replicas = node.touched_replicas, {}
+        running = node._replicas
+        return [replica for group, replica in touched.items() if running.get(group) is replica]
 
     def replica(self, group: int) -> Replica | None:
         return None if self.node is None else self.node._replicas.get(group)
@@ -289,12 +327,28 @@ class Host:
     def _duration(self, job: Job) -> int:
         pace = self.pace
         if pace.slow_us_max and self._random.random() < 0.5:
+            self.slow_jobs += 1
             return self._random.randrange(pace.us_min, pace.slow_us_max)
         duration = self._random.randrange(pace.us_min, pace.us_max)
         return duration * 3 if job.priority is JobPriority.MAINTENANCE else duration
 
+    def stall_disk(self) -> None:
+        """From here on no job ends."""
+        self.stalled = True
+
+    def unstall_disk(self) -> int:
+        """The disk works again; how many jobs it had held up."""
+        self.stalled = False
+        stuck, self._stuck = self._stuck, []
+        for life, number in stuck:
+            self._finish(life, number)
+        return len(stuck)
+
     def _finish(self, life: int, number: int) -> None:
         if life != self.life or self.node is None:
+            return
+        if self.stalled:
+            self._stuck.append((life, number))
             return
         job = self._running.pop(number)
         try:

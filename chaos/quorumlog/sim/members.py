@@ -55,11 +55,11 @@ class Member:
         self.process_ms = options.process_ms
         """That the application takes over what it is handed, on average."""
         self.asker = Asker(shared, self.gate)
-        self.committer = Committer(self.asker.locator.router, shared.random, timeout_ms=4000.0)
+        self.committer = Committer(self.asker.locator.router, self.asker.random, timeout_ms=4000.0)
         self.membership = Membership(
             group,
             topics,
-            shared.random,
+            self.asker.random,
             instance=instance,
             client="sim",
             session_timeout_ms=options.session_timeout_ms,
@@ -235,7 +235,7 @@ class Member:
             # Another process has come under this one's instance name.
             self.kill()
             return
-        self.poll_soon(int(LOOKUP.delay_ms(self._failures, self.shared.random) * MS))
+        self.poll_soon(int(LOOKUP.delay_ms(self._failures, self.asker.random) * MS))
 
     def _assigned(self, call: Join | Heartbeat | Leave, result: MemberAssignment) -> None:
         assigned = tuple(TopicPartition(*each) for each in result.assigned)

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Protocol
 from quorumlog.engines import EngineMessage
 from quorumlog.raft.types import AppendRequest
 from quorumlog.replica.frames import Frame, Lane
-from quorumlog.sim.world import MS
+from quorumlog.sim.world import MS, SLICE_US
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from quorumlog.sim.world import World
 
@@ -49,6 +49,9 @@ class Weather:
     """Share of frames that need not keep their stream's order."""
     reset: float = 0.0
     """Share of frames after which their stream breaks, with everything that is still under way on it."""
+
+
+_FAIR = Weather()
 
 
 class Endpoint(Protocol):
@@ -85,18 +88,38 @@ class _Stream:
 class Network:
     """All links of one world."""
 
-    __slots__ = ("_hosts", "_random", "_streams", "_world", "counts", "cut", "lag", "weather")
+    __slots__ = (
+        "_hosts",
+        "_random",
+        "_streams",
+        "_world",
+        "counts",
+        "cut",
+        "fair_slices",
+        "lag",
+        "narrow",
+        "sieve",
+        "weather",
+    )
 
     def __init__(self, world: World, nodes: Iterable[int]) -> None:
         self._world = world
-        self._random = world.random("network")
+        self._random = world.sliced_random("network")
         self._hosts: dict[int, Endpoint] = {}
         self.weather = Weather()
+        self.sieve: Callable[[Frame], Frame] | None = None
+        """What a directed scenario lets through of a frame that leaves (``quorumlog.sim.directed``)."""
         self.cut: set[tuple[int, int]] = set()
         """Directed pairs whose frames vanish. Only ever asked for membership, never iterated."""
         self.lag: dict[tuple[int, int], int] = {}
         """µs that frames of a directed pair take longer."""
+        self.narrow: dict[tuple[int, int], int] = {}
+        """Bytes per ms that streams of a directed pair carry, where a fault has narrowed them."""
+        self.fair_slices: frozenset[int] = frozenset()
+        """Slices of time in which nothing is slow, lost, doubled or overtaken, whatever the weather: how
+        a schedule's deviations are taken away one by one."""
         self.counts = {"frames": 0, "cut": 0, "lost": 0, "duplicated": 0, "reordered": 0, "slow": 0, "resets": 0}
+        self.counts["narrowed"] = 0
         names = tuple(nodes)
         self._streams = {
             (sender, to, lane): _Stream() for sender in names for to in names if sender != to for lane in _LANES
@@ -169,6 +192,8 @@ class Network:
         stream = self._streams[frame.sender, frame.to, frame.lane]
         if not stream.up:
             return
+        if self.sieve is not None:
+            frame = self.sieve(frame)
         random, weather, counts = self._random, self.weather, self.counts
         counts["frames"] += 1
         life = self._hosts[frame.to].life
@@ -179,6 +204,8 @@ class Network:
         if (frame.sender, frame.to) in self.cut:
             counts["cut"] += 1
             return
+        if self.fair_slices and self._world.now_us // SLICE_US in self.fair_slices:
+            weather = _FAIR
         if weather.loss and random.random() < weather.loss:
             counts["lost"] += 1
             return
@@ -189,8 +216,14 @@ class Network:
             counts["reordered"] += 1
         elif arrival < stream.arrival_us:
             arrival = stream.arrival_us
-        if weather.bytes_per_ms:
-            arrival += _entry_bytes(frame) * MS // weather.bytes_per_ms
+        width = weather.bytes_per_ms
+        if self.narrow:
+            width = self.narrow.get((frame.sender, frame.to), width)
+        if width:
+            carried_us = _entry_bytes(frame) * MS // width
+            arrival += carried_us
+            if self.narrow and carried_us > MS:
+                counts["narrowed"] += 1
         if arrival > stream.arrival_us:
             stream.arrival_us = arrival
         self._world.after(arrival - self._world.now_us, self._arrive, frame, life)
@@ -208,6 +241,8 @@ class Network:
 
     def _delay(self) -> int:
         weather = self.weather
+        if self.fair_slices and self._world.now_us // SLICE_US in self.fair_slices:
+            return (weather.delay_us_min + weather.delay_us_max) // 2
         if weather.slow and self._random.random() < weather.slow:
             self.counts["slow"] += 1
             return self._random.randrange(weather.delay_us_min, weather.slow_us_max)
@@ -249,6 +284,12 @@ def bridge(middle: int, nodes: tuple[int, ...]) -> set[tuple[int, int]]:
     rest = [node for node in nodes if node != middle]
     half = len(rest) // 2
     return apart(rest[:half], rest[half:])
+
+
+def chain(nodes: tuple[int, ...]) -> set[tuple[int, int]]:
+    """Each node hears only the one before it and the one after it."""
+    count = len(nodes)
+    return {(nodes[i], nodes[j]) for i in range(count) for j in range(count) if abs(i - j) > 1}
 
 
 def ring(nodes: tuple[int, ...]) -> set[tuple[int, int]]:

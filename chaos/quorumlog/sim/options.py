@@ -15,32 +15,50 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from random import Random
 
-#: Every kind of fault the nemesis knows (``quorumlog.sim.faults``), with how often it is drawn, relative to the
-#: others.
+from quorumlog.sim.schedule import NOTHING, Without
+
+#: Every kind of fault that may be drawn (``quorumlog.sim.faults``), with how often it is, relative to the others.
 FAULT_WEIGHTS = {
     "kill": 3,
     "kill leader": 4,
     "power loss": 3,
     "power loss of all": 2,
     "stop": 1,
+    "rolling restart": 1,
     "pause": 2,
     "pause leader": 2,
+    "long pause": 1,
+    "clock jump": 1,
+    "clock drift": 1,
     "isolate": 2,
     "isolate leader": 3,
     "halves": 2,
     "bridge": 1,
+    "chain": 1,
     "ring": 1,
     "deaf": 1,
     "mute": 1,
     "one link": 1,
+    "flapping": 1,
     "resets": 2,
+    "slow link": 1,
+    "narrow link": 1,
+    "clients cut off": 1,
     "slow disk": 1,
+    "stalled disk": 1,
     "full disk": 1,
     "failed fsync": 2,
-    "transfer": 2,
+    "read errors": 1,
+    "write errors": 1,
+    "lying fsync": 2,
+    "bit flip": 2,
+    "stale block": 1,
+    "misdirected write": 1,
+    "truncation": 1,
+    "transfer": 1,
+    "transfer storm": 1,
     "new topic": 1,
-    "clients cut off": 1,
-    "clock jump": 1,
+    "delete topic": 1,
 }
 
 
@@ -79,6 +97,8 @@ class Options:
     record_bytes: int = 40
     """At most."""
     batch_bytes: int = 16 << 10
+    codec: str = "NONE"
+    """How producers compress batches."""
     delivery_timeout_ms: int = 4000
     read_bytes: int = 4096
     segment_bytes: int = 64 << 10
@@ -103,6 +123,10 @@ class Options:
     commit_every_ms: int = 60
     """Between two operations of one owner, on average."""
     offset_resets: bool = False
+    exclusive: bool = False
+    """Owners of registers take them over for themselves alone, with a lease."""
+    audit_every_ms: int = 0
+    """Between two audits of a partition's offsets, on average; 0: none."""
     groups: int = 0
     """Groups of consumers."""
     members: int = 3
@@ -117,6 +141,10 @@ class Options:
     members_crash_ms: int = 0
     """Between two deaths of members, on average; 0: none."""
     coordinators: int = 0
+    destroy: bool = False
+    """Disks may be harmed on every node, in ways that no replica can notice: acknowledged records will be lost."""
+    without: Without = NOTHING
+    """What of all that the seed draws is left out."""
 
     @property
     def calm(self) -> bool:
@@ -133,12 +161,13 @@ class Options:
         return self.tick_ms * 32
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self)
+        return {**asdict(self), "without": self.without.told()}
 
 
 def draw(seed: int, workload: Workload = Workload.LOG) -> Options:
     """The options of ``seed`` in this workload."""
-    options = _draw_log(seed)
+    more = Random(f"{seed}/more")
+    options = replace(_draw_log(seed), codec=more.choice(("NONE", "NONE", "GZIP", "ZSTD", "LZ4")))
     if workload is Workload.LOG:
         return options
     return draw_consumers(Random(f"{seed}/consumers"), replace(options, workload=workload))
@@ -147,6 +176,8 @@ def draw(seed: int, workload: Workload = Workload.LOG) -> Options:
 def draw_consumers(random: Random, options: Options) -> Options:
     """``options`` with what its workload adds to producers and readers."""
     kind = options.workload
+    more = Random(f"{options.seed}/more of consumers")
+    options = replace(options, audit_every_ms=more.choice((0, 200, 800)), exclusive=more.random() < 0.3)
     if kind is Workload.CONSUMERS:
         kind = random.choice((Workload.OFFSETS, Workload.GROUPS, Workload.GROUPS, Workload.CONSUMERS))
     # Who consumes what is the point here: records come slower, so that a run takes no longer.

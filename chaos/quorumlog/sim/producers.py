@@ -47,8 +47,8 @@ class Producer:
         self._locator = Locator(shared, self._client)
         self._locator.watch(self._news)
         self._topics = tuple(topics)
-        self._accumulator = Accumulator(settings, shared.random)
-        self._sender = Sender(settings, self._accumulator, self._locator.router, shared.random)
+        self._accumulator = Accumulator(settings, self._locator.random)
+        self._sender = Sender(settings, self._accumulator, self._locator.router, self._locator.random)
         self._processes: dict[str, int] = {}
         self._opening = False
         self._open_failures = 0
@@ -179,7 +179,7 @@ class Producer:
                 self._locator.lost(address)
             elif result.reason in (Reason.NOT_LEADER, Reason.NO_QUORUM):
                 router.controller_refused(address, address_of(result.leader_node) if result.leader_node else "")
-            self._poll_soon(int(LOOKUP.delay_ms(self._open_failures, self._shared.random) * MS))
+            self._poll_soon(int(LOOKUP.delay_ms(self._open_failures, self._locator.random) * MS))
 
         self._shared.calls.call(
             self._client,

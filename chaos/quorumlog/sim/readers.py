@@ -58,7 +58,7 @@ class Reader:
     def _retry(self) -> None:
         self._failures += 1
         self._locator.look_up([self._topic])
-        self._go_on(int(LOOKUP.delay_ms(self._failures, self._shared.random) * MS))
+        self._go_on(int(LOOKUP.delay_ms(self._failures, self._locator.random) * MS))
 
     def _leader(self) -> str | None:
         return self._locator.router.leader(self._topic, self._partition)
@@ -84,7 +84,7 @@ class Reader:
         operation = "final_read" if self._final else "read"
         invocation = shared.recorder.invoke(shared.now_ns, self._process, operation, self._key, self.position)
         offset = self.position
-        wait_ms = 0 if self._final else shared.random.randrange(300)
+        wait_ms = 0 if self._final else self._locator.random.randrange(300)
 
         def answered(result: ReadResult | Failure | Lost) -> None:
             if isinstance(result, ReadResult):
@@ -122,7 +122,7 @@ class Reader:
         if self._final and self.position >= max(self.end or 0, result.end_offset):
             self.finished = True
             return
-        self._go_on(5 * MS if batches else shared.random.randrange(10 * MS, 60 * MS))
+        self._go_on(5 * MS if batches else self._locator.random.randrange(10 * MS, 60 * MS))
 
     # --- looking up offsets ---
 
@@ -146,7 +146,7 @@ class Reader:
         def again() -> None:
             self._failures += 1
             self._locator.look_up([self._topic])
-            delay_us = int(LOOKUP.delay_ms(self._failures, self._shared.random) * MS)
+            delay_us = int(LOOKUP.delay_ms(self._failures, self._locator.random) * MS)
             self._shared.world.after(delay_us, self._find, position, found)
 
         if address is None:
@@ -182,7 +182,7 @@ class TailProbe:
         self._partition = partition
         self._stopped = False
         self._locator.look_up([topic])
-        shared.world.after(shared.random.randrange(100 * MS), self._ask)
+        shared.world.after(self._locator.random.randrange(100 * MS), self._ask)
 
     def stop(self) -> None:
         self._stopped = True
@@ -214,7 +214,7 @@ class TailProbe:
                     hint = address_of(result.leader_node) if result.leader_node else ""
                     self._locator.router.refused(self._topic, self._partition, address, hint)
                     self._locator.look_up([self._topic])
-            shared.world.after(shared.random.randrange(50 * MS, 400 * MS), self._ask)
+            shared.world.after(self._locator.random.randrange(50 * MS, 400 * MS), self._ask)
 
         shared.calls.call(
             self._client,

@@ -18,6 +18,7 @@ from quorumlog.replica.offset_api import (
     StartRule,
 )
 from quorumlog.sim.asking import Asker
+from quorumlog.sim.audits import Auditor
 from quorumlog.sim.registers import Operator, Owner, Register, Watcher, fetch
 from quorumlog.sim.telling import Teller, told_acquired
 from quorumlog.sim.world import MS
@@ -39,7 +40,7 @@ class RegisterLoad:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._actors: list[Owner | Watcher | Operator] = []
+        self._actors: list[Owner | Watcher | Operator | Auditor] = []
         self._registers: list[Register] = []
 
     def begin(self) -> None:
@@ -50,10 +51,19 @@ class RegisterLoad:
                     self._cluster.shared, f"group-{number}", topic, part.partition, tuple(part.replicas)
                 )
                 self._registers.append(register)
-                self._actors += [Owner(register, options.commit_every_ms) for _ in range(options.owners)]
+                self._actors += [
+                    Owner(register, options.commit_every_ms, exclusive=options.exclusive)
+                    for _ in range(options.owners)
+                ]
                 self._actors.append(Watcher(register, options.commit_every_ms))
                 if options.offset_resets:
                     self._actors.append(Operator(register, options.commit_every_ms * 8))
+
+        if options.audit_every_ms:
+            self._actors += [
+                Auditor(self._cluster, topic, part, options.audit_every_ms)
+                for topic, part in self._cluster.partitions()
+            ]
 
     def stop(self) -> None:
         """Nothing new is begun; what is under way goes on."""
@@ -78,7 +88,7 @@ class Proof:
         self._shared = register.shared
         self._asker = Asker(register.shared)
         self._teller = Teller(register.shared, register.key)
-        self._session = self._shared.random.getrandbits(63) | 1
+        self._session = self._asker.random.getrandbits(63) | 1
         self._sequence = 0
         self._acquire()
 
@@ -127,7 +137,7 @@ class Proof:
                 return
             self._teller.refused(invocation, result, unknown, node)
             if isinstance(result, Failure) and result.reason in (Reason.FENCED, Reason.NOT_OWNER):
-                self._session = self._shared.random.getrandbits(63) | 1
+                self._session = self._asker.random.getrandbits(63) | 1
                 self._sequence = 0
             self._again()
 

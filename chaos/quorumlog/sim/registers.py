@@ -22,6 +22,7 @@ from quorumlog.replica.offset_api import (
     CommittedOffset,
     Fallback,
     FetchedOffset,
+    GroupMarked,
     ReceiptAt,
     ReleasedOffset,
     ResetOffset,
@@ -64,13 +65,15 @@ class Owner:
     """Takes the register over, commits for a while, gives it back or does not, and begins again. ``stop`` ends
     it."""
 
-    def __init__(self, register: Register, every_ms: int) -> None:
+    def __init__(self, register: Register, every_ms: int, *, exclusive: bool = False) -> None:
         self._register = register
+        self._exclusive = exclusive
         self._shared = register.shared
         self._asker = Asker(register.shared)
         self._teller = Teller(register.shared, register.key)
         self._every_ms = every_ms
         self._stopped = False
+        self._turns = self._shared.new_turns(f"owner of {register.key}")
         self._acquired: AcquiredOffset | None = None
         self._session = 0
         self._sequence = 0
@@ -82,18 +85,21 @@ class Owner:
         self._stopped = True
 
     def _later(self, delay_ms: int) -> None:
-        random = self._shared.random
+        random = self._asker.random
         self._shared.world.after(int(random.expovariate(1.0 / delay_ms) * MS) + 1, self._act)
 
     def _act(self) -> None:
-        if self._stopped:
+        if self._stopped or not self._turns.present:
+            return
+        if not self._turns.take():
+            self._later(self._every_ms)
             return
         if self._acquired is None:
-            self._session = self._shared.random.getrandbits(63) | 1
+            self._session = self._asker.random.getrandbits(63) | 1
             self._sequence = 0
             self._acquire()
             return
-        chance = self._shared.random.random()
+        chance = self._asker.random.random()
         if chance < 0.75:
             self._commit()
         elif chance < 0.88:
@@ -107,7 +113,7 @@ class Owner:
     # --- ownership ---
 
     def _acquire(self) -> None:
-        register, random = self._register, self._shared.random
+        register, random = self._register, self._asker.random
         start = random.choice(
             (StartAt(StartRule.EARLIEST), StartAt(StartRule.LATEST), StartAt(StartRule.FROM_END, 3))
         )
@@ -119,6 +125,8 @@ class Owner:
             force_start=random.random() < 0.1,
             on_out_of_range=Fallback.EARLIEST,
             on_truncated=Fallback.EARLIEST,
+            exclusive=self._exclusive,
+            lease_ms=random.choice((200, 1000)) if self._exclusive else 30_000,
         )
         asked = {"start": [start.rule.name, start.value], "force": request.force_start}
         invocation = self._teller.begin("acquire", asked)
@@ -166,7 +174,7 @@ class Owner:
 
     def _offset(self) -> int:
         """Mostly a little further on; sometimes where it was, now and then back or beyond the end."""
-        random, acquired = self._shared.random, self._acquired
+        random, acquired = self._asker.random, self._acquired
         assert acquired is not None
         chance = random.random()
         if chance < 0.06:
@@ -195,7 +203,7 @@ class Owner:
                 self._later(self._every_ms)
                 return
             self._teller.refused(invocation, result, unknown, node)
-            if isinstance(result, Failure) and result.reason in _DISPLACED and shared.random.random() < 0.8:
+            if isinstance(result, Failure) and result.reason in _DISPLACED and self._asker.random.random() < 0.8:
                 # One in five does not believe it, and goes on: a zombie.
                 self._acquired = None
             if unknown:
@@ -209,7 +217,7 @@ class Owner:
             register.partition,
             lambda node, done: node.offsets.commit(register.topic, register.partition, item, 0, done),
             answered,
-            patience_ms=shared.random.choice((300, 1500, 4000)),
+            patience_ms=self._asker.random.choice((300, 1500, 4000)),
         )
 
     def _resolved(self) -> None:
@@ -252,6 +260,7 @@ class Watcher:
         self._every_ms = every_ms
         self._version = 0
         self._stopped = False
+        self._turns = self._shared.new_turns(f"watcher of {register.key}")
         self._asker.locator.look_up([register.topic])
         self._later()
 
@@ -259,13 +268,16 @@ class Watcher:
         self._stopped = True
 
     def _later(self) -> None:
-        random = self._shared.random
+        random = self._asker.random
         self._shared.world.after(int(random.expovariate(1.0 / self._every_ms) * MS) + 1, self._act)
 
     def _act(self) -> None:
-        if self._stopped:
+        if self._stopped or not self._turns.present:
             return
-        register, random = self._register, self._shared.random
+        if not self._turns.take():
+            self._later()
+            return
+        register, random = self._register, self._asker.random
         if register.receipts and random.random() < 0.1:
             token, offset, version, term = random.choice(register.receipts)
             Resolver(register, token, ReceiptAt(register.group, offset, version, term), self._later)
@@ -314,8 +326,8 @@ def fetch(
 
 
 class Operator:
-    """Resets the register now and then: back, forward, to an earlier version, with the right expectation or a wrong
-    one; often only to see what would happen."""
+    """Now and then says how the group is to be treated, or resets the register: back, forward, with the right
+    expectation of its version or a wrong one; often only to see what would happen."""
 
     def __init__(self, register: Register, every_ms: int) -> None:
         self._register = register
@@ -324,6 +336,7 @@ class Operator:
         self._teller = Teller(register.shared, register.key)
         self._every_ms = every_ms
         self._stopped = False
+        self._turns = self._shared.new_turns(f"operator of {register.key}")
         self._asker.locator.look_up([register.topic])
         self._later()
 
@@ -331,13 +344,19 @@ class Operator:
         self._stopped = True
 
     def _later(self) -> None:
-        random = self._shared.random
+        random = self._asker.random
         self._shared.world.after(int(random.expovariate(1.0 / self._every_ms) * MS) + 1, self._act)
 
     def _act(self) -> None:
-        if self._stopped:
+        if self._stopped or not self._turns.present:
             return
-        register, random = self._register, self._shared.random
+        if not self._turns.take():
+            self._later()
+            return
+        register, random = self._register, self._asker.random
+        if random.random() < 0.2:
+            self._mark()
+            return
         offset = random.randrange(1 + max((receipt[1] for receipt in register.receipts), default=0))
         expected = register.receipts[-1][2] if register.receipts and random.random() < 0.4 else 0
         dry_run = random.random() < 0.3
@@ -365,4 +384,27 @@ class Operator:
             lambda node, done: node.offsets.reset(register.topic, register.partition, request, 0, done),
             answered,
             once=True,
+        )
+
+    def _mark(self) -> None:
+        """As a critical group, which never expires and may hold retention back, or as any other."""
+        register, random = self._register, self._asker.random
+        critical = random.random() < 0.5
+        hold_bytes = random.choice((0, 64 << 10)) if critical else 0
+        invocation = self._teller.begin("mark", {"critical": critical, "hold_bytes": hold_bytes})
+
+        def answered(result: GroupMarked | Failure | Lost, unknown: bool, node: int) -> None:
+            if isinstance(result, GroupMarked):
+                self._teller.end(invocation, EventType.OK, node=node)
+            else:
+                self._teller.refused(invocation, result, unknown, node)
+            self._later()
+
+        self._asker.ask(
+            register.topic,
+            register.partition,
+            lambda node, done: node.offsets.mark(
+                register.topic, register.partition, register.group, critical, hold_bytes, 0, done
+            ),
+            answered,
         )

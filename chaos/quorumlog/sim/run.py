@@ -14,27 +14,31 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from quorumlog.check import EventType, Expectations, Verdict, judge
+from quorumlog.check.history import describe
 from quorumlog.client.policy.accumulator import ProducerSettings
 from quorumlog.sim.clients import partition_key
 from quorumlog.sim.cluster import Cluster
-from quorumlog.sim.faults import Nemesis
 from quorumlog.sim.group_load import GroupLoad
+from quorumlog.sim.nemesis import Nemesis
 from quorumlog.sim.options import Options, Workload, draw
 from quorumlog.sim.producers import Producer
 from quorumlog.sim.readers import Reader, TailProbe
 from quorumlog.sim.register_load import RegisterLoad
 from quorumlog.sim.world import MS, format_event
+from quorumlog.wire.header import Codec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from random import Random
 
-    from quorumlog.check import Anomaly, Operation
+    from quorumlog.check import Anomaly, Report
     from quorumlog.replica import Node
     from quorumlog.sim.group_load import Drained
     from quorumlog.sim.register_load import FinalFetch, Proof
+    from quorumlog.sim.schedule import Turns
 
 #: Within so many election timeouts a healed majority must serve again (CHAOS.md §3).
 PATIENCE_ELECTIONS = 10
@@ -94,6 +98,11 @@ class Run:
         self._producers: list[Producer] = []
         self._watchers: list[Reader | TailProbe] = []
         self._load_until_us = 0
+        self.expectations = Expectations()
+        self.report: Report | None = None
+        """What the history's judge said."""
+        self.load_began_us = self.healed_us = self.alive_us = 0
+        """When the phases began; ``alive_us`` when the healed majority served again, 0 if it did not."""
 
     def result(self) -> Result:
         began = time.process_time()
@@ -114,6 +123,11 @@ class Run:
             world.now_us // MS,
             time.process_time() - began,
         )
+
+    @property
+    def turns(self) -> list[Turns]:
+        """What every client set out to do."""
+        return self.cluster.shared.turns
 
     def trace_lines(self) -> list[str]:
         """The whole trace, one line an event."""
@@ -136,21 +150,27 @@ class Run:
     def _safety(self) -> bool:
         cluster, options = self.cluster, self.options
         world = cluster.world
+        self.load_began_us = world.now_us
         self._load_until_us = world.now_us + options.duration_ms * MS
         settings = ProducerSettings(
             idempotent=options.idempotent,
+            codec=Codec[options.codec],
             batch_bytes=options.batch_bytes,
             delivery_timeout_ms=float(options.delivery_timeout_ms),
             attempt_timeout_ms=float(min(1500, options.delivery_timeout_ms)),
         )
         topics = sorted(cluster.topics)
-        for _ in range(options.producers):
+        for number in range(options.producers):
             producer = Producer(cluster.shared, topics, settings)
             self._producers.append(producer)
-            world.after(cluster.shared.random.randrange(50 * MS), self._load, producer)
+            turns, random = cluster.shared.new_turns(f"producer {number}"), world.random(f"load {number}")
+            if turns.present:
+                world.after(random.randrange(50 * MS), self._load, producer, turns, random)
         for topic, part in cluster.partitions():
-            self._watchers.append(Reader(cluster.shared, topic, part.partition, max_bytes=options.read_bytes))
-            self._watchers.append(TailProbe(cluster.shared, topic, part.partition))
+            if cluster.shared.new_turns("reader").present:
+                self._watchers.append(Reader(cluster.shared, topic, part.partition, max_bytes=options.read_bytes))
+            if cluster.shared.new_turns("probe").present:
+                self._watchers.append(TailProbe(cluster.shared, topic, part.partition))
         if options.retention_bytes:
             self._retain()
         self.registers.begin()
@@ -159,16 +179,18 @@ class Run:
         world.run_until(self._load_until_us)
         return not world.halted
 
-    def _load(self, producer: Producer) -> None:
+    def _load(self, producer: Producer, turns: Turns, random: Random) -> None:
         cluster, options = self.cluster, self.options
-        world, random = cluster.world, cluster.shared.random
+        world = cluster.world
         if world.now_us >= self._load_until_us:
             return
         topic, part = random.choice(cluster.partitions())
-        if producer.knows(topic):
-            for _ in range(random.randint(1, options.burst)):
-                producer.send(topic, part.partition, random.randrange(options.record_bytes))
-        world.after(int(random.expovariate(1.0 / options.send_every_ms) * MS) + 1, self._load, producer)
+        sizes = [random.randrange(options.record_bytes) for _ in range(random.randint(1, options.burst))]
+        if turns.take() and producer.knows(topic):
+            for size in sizes:
+                producer.send(topic, part.partition, size)
+        pause_us = int(random.expovariate(1.0 / options.send_every_ms) * MS) + 1
+        world.after(pause_us, self._load, producer, turns, random)
 
     def _retain(self) -> None:
         """Has every node look for segments to drop, more often than it does by itself: a run lasts seconds only."""
@@ -186,9 +208,9 @@ class Run:
 
     def _liveness(self) -> bool:
         cluster = self.cluster
-        nodes, random = cluster.nodes, self.nemesis.random
+        nodes, random = cluster.nodes, cluster.world.random("healed")
         healed = sorted(random.sample(nodes, random.randint(len(nodes) // 2 + 1, len(nodes))))
-        if self.nemesis.damaged is not None or self.options.engine != "raft":
+        if cluster.atlas.harmed or self.options.engine != "raft":
             # A replica that lost its log needs a majority of the others to be replaced.
             healed = list(nodes)
         broken = [node for node in nodes if node not in healed]
@@ -196,11 +218,15 @@ class Run:
         if broken and not self.options.calm:
             self.nemesis.leave_broken(broken)
         self.nemesis.heal(healed)
+        self.healed_us = cluster.world.now_us
         for watcher in self._watchers:
             watcher.stop()
         self.registers.stop()
         self.groups.stop()
-        return self._everything_works("liveness", healed if not self.options.calm else list(nodes))
+        if not self._everything_works("liveness", healed if not self.options.calm else list(nodes)):
+            return False
+        self.alive_us = cluster.world.now_us
+        return True
 
     def _recovery(self) -> bool:
         self.cluster.world.trace.note(0, "heals all")
@@ -208,6 +234,7 @@ class Run:
         self.groups.mark("healed")
         return (
             self._everything_works("recovery", list(self.cluster.nodes))
+            and (self.options.engine != "raft" or self._wait("recovery", self.cluster.unreplaced))
             and self._wait("recovery", self.groups.unowned)
             and self._ended()
         )
@@ -304,6 +331,7 @@ class Run:
             for found in taps.checker.violations
         ]
         self.violations += [Violation("replica diverged", why) for why in taps.diverged]
+        self.violations += [Violation("audit", why) for why in self.cluster.contradictions]
         interrupted = bool(self.violations)
         expectations = Expectations(
             ok={} if interrupted else self._least_ok(),
@@ -313,6 +341,7 @@ class Run:
             search_steps=_SEARCH_STEPS,
         )
         report = judge(self.cluster.recorder.events, expectations)
+        self.expectations, self.report = expectations, report
         self.violations += [_as_violation(anomaly) for anomaly in report.anomalies]
         if report.verdict is not Verdict.FALSE and not interrupted:
             self.violations += [Violation("proves nothing", why) for why in report.vacuous]
@@ -346,8 +375,15 @@ class Run:
             if event.type is not EventType.INVOKE and event.operation != "fault":
                 name = f"{event.operation} {event.type.value}"
                 statistics[name] = statistics.get(name, 0) + 1
+        for name, count in self.nemesis.struck.items():
+            statistics[f"struck {name}"] = count
         for name, count in self.nemesis.counts.items():
             statistics[f"fault {name}"] = count
+        for name, count in self.nemesis.effects.items():
+            statistics[f"effect {name}"] = count
+        for name in ("lost", "duplicated", "reordered", "slow"):
+            statistics[f"frames {name}"] = cluster.network.counts[name]
+        statistics["replicas harmed"] = cluster.atlas.harmed
         for name, count in cluster.taps.events.items():
             statistics[f"event {name}"] = count
         statistics["frames"] = cluster.network.counts["frames"]
@@ -371,22 +407,4 @@ def _unfinished(whom: Sequence[Reader | Proof | Drained | FinalFetch], what: str
 
 
 def _as_violation(anomaly: Anomaly) -> Violation:
-    return Violation(
-        anomaly.kind.value, f"{anomaly.key}: {anomaly.message}", tuple(map(_describe, anomaly.witness))
-    )
-
-
-def _describe(operation: Operation) -> str:
-    """One operation of a witness as a line; long answers are shortened."""
-    invoked, completed = operation.invoked, operation.completed
-    asked = f"[{invoked.index}] process {invoked.process} {invoked.operation} {_short(invoked.value)}"
-    if completed is None:
-        return f"{asked} -> no answer"
-    where = f" from node {completed.node}" if completed.node else ""
-    answer = completed.error if completed.error else _short(completed.value)
-    return f"{asked} -> [{completed.index}] {completed.type.value} {answer}{where}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 160 else f"{text[:110]} ... {text[-45:]}"
+    return Violation(anomaly.kind.value, f"{anomaly.key}: {anomaly.message}", tuple(map(describe, anomaly.witness)))

@@ -4,6 +4,8 @@ Everything that happens in a simulation happens in an event of this scheduler, o
 nothing sleeps. Two events of the same moment run in the order they were planned, so that the order is a matter of
 the seed alone. Chance comes in named streams, each seeded by (seed, name): what one part of the world draws does
 not shift what another part gets, and a schedule can be shrunk without everything after it becoming a different run.
+Streams from which everything draws (the network's, the hosts') begin anew with every slice of time, so that one
+frame less does not mean other weather for ever.
 
 Prior art: FoundationDB's simulator; TigerBeetle's VOPR; simloop.
 """
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 
 MS = 1000
 """Microseconds in a millisecond: the world counts in µs."""
+SLICE_US = 250 * MS
+"""How long a slice of time is, with which sliced streams begin anew."""
 
 
 class World:
     """Virtual time and the events still to come. All times are µs since the world began."""
 
-    __slots__ = ("_planned", "_queue", "halted", "now_us", "seed", "trace")
+    __slots__ = ("_planned", "_queue", "_sliced", "halted", "now_us", "seed", "trace")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -35,10 +39,25 @@ class World:
         self.trace = Trace(self)
         self._queue: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._planned = 0
+        self._sliced: list[tuple[str, Random]] = []
 
     def random(self, name: str) -> Random:
         """The stream of chance of this name: the same for the same seed, whatever else is drawn."""
         return Random(f"{self.seed}/{name}")
+
+    def sliced_random(self, name: str) -> Random:
+        """A stream that begins anew with every slice of time."""
+        if not self._sliced:
+            self.after(SLICE_US - self.now_us % SLICE_US, self._turn)
+        stream = self.random(f"{name} {self.now_us // SLICE_US}")
+        self._sliced.append((name, stream))
+        return stream
+
+    def _turn(self) -> None:
+        number = self.now_us // SLICE_US
+        for name, stream in self._sliced:
+            stream.seed(f"{self.seed}/{name} {number}")
+        self.after(SLICE_US, self._turn)
 
     def after(self, delay_us: int, action: Callable[..., None], *arguments: Any) -> None:
         """Plans ``action(*arguments)`` for ``delay_us`` from now. There is no cancelling: who plans for something
