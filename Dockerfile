@@ -3,22 +3,29 @@
 ARG BASE_IMAGE=python:3.13-slim
 
 FROM ${BASE_IMAGE} AS build
+# pip reads these two. Where the build reaches no package index, docker/image gives PIP_NO_INDEX=1 and the wheels that
+# docker/wheels has gathered; otherwise they stay unset.
+ARG PIP_NO_INDEX
+ARG PIP_FIND_LINKS
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
 COPY . .
-RUN python -m pip install --no-cache-dir --constraint constraints.txt hatchling \
-    && python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
+RUN python3 -m venv /tools \
+    && /tools/bin/pip install --constraint constraints.txt hatchling setuptools \
+    && /tools/bin/pip wheel --no-build-isolation --constraint constraints.txt --wheel-dir /wheels .
+RUN python3 -m venv /opt/quorumlog \
+    && /opt/quorumlog/bin/pip install --no-index --find-links /wheels quorumlog \
+    && /opt/quorumlog/bin/pip uninstall --yes pip setuptools
 
 FROM ${BASE_IMAGE}
-COPY --from=build /wheels /wheels
-COPY constraints.txt /wheels/
-RUN python -m pip install --no-cache-dir --no-compile --constraint /wheels/constraints.txt /wheels/*.whl \
-    && rm -r /wheels \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin quorumlog \
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin quorumlog \
     && install --directory --owner quorumlog /data
+COPY --from=build /opt/quorumlog /opt/quorumlog
 USER quorumlog
 VOLUME /data
 # Listen on every interface: the addresses in QUORUMLOG_NODES are how others reach the node, not what it binds.
-ENV QUORUMLOG_DATA_DIR=/data \
+ENV PATH=/opt/quorumlog/bin:$PATH \
+    QUORUMLOG_DATA_DIR=/data \
     QUORUMLOG_BIND_HOST=0.0.0.0 \
     QUORUMLOG_LOG_FORMAT=json \
     PYTHONUNBUFFERED=1

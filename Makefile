@@ -20,13 +20,15 @@ SOURCES := proto node cluster chaos tests
 SEEDS ?= 0:2000
 # The same for worlds with committed offsets and groups of consumers.
 CONSUMER_SEEDS ?= 0:1000
+SIM_OPTIONS ?=
+SIM_OUTPUT ?= chaos-runs/sim
 # Where `make run` keeps its cluster.
 DATA ?= data
 # `make demo FILES="a.txt b.txt"` feeds these instead of the standard library's source.
 FILES ?=
 IMAGE ?= quorumlog:dev
 
-.PHONY: help venv run test demo demo-offsets sim bench stubs stubs-check lint types contract format clean image
+.PHONY: help venv run test demo demo-offsets sim sim-long chaos chaos-full mutants bench stubs stubs-check lint types contract format clean image
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,9 +57,21 @@ demo: $(INSTALLED) ## real text through a cluster whose leader is killed half wa
 demo-offsets: $(INSTALLED) ## a consumer group at work while nodes and consumers are killed in turn; every record accounted for
 	@$(BIN)/python -m quorumlog.cluster.demo_offsets $(FILES)
 
-sim: $(INSTALLED) ## the simulator over many seeds
-	$(BIN)/quorumlog sim run --seeds $(SEEDS)
-	$(BIN)/quorumlog sim run --seeds $(CONSUMER_SEEDS) --workload consumers
+sim: $(INSTALLED) ## the simulator over many seeds, five minutes on two cores
+	$(BIN)/quorumlog sim run --seeds $(SEEDS) $(SIM_OPTIONS)
+	$(BIN)/quorumlog sim run --seeds $(CONSUMER_SEEDS) --workload consumers $(SIM_OPTIONS)
+
+sim-long: ## the simulator over 20,000 seeds; SIM_OUTPUT keeps each that fails as a run
+	$(MAKE) sim SEEDS=0:14000 CONSUMER_SEEDS=0:6000 SIM_OPTIONS="--keep-going --output $(SIM_OUTPUT)"
+
+chaos: $(INSTALLED) ## real faults on real nodes: the smoke suite, a few minutes
+	$(BIN)/quorumlog chaos run --suite smoke
+
+chaos-full: $(INSTALLED) ## the same, all scenarios: within the hour on two cores
+	$(BIN)/quorumlog chaos run --suite full
+
+mutants: $(INSTALLED) ## plant known bugs one by one: each must be caught; writes docs/mutants.md
+	$(BIN)/quorumlog chaos mutants --write docs/mutants.md
 
 bench: $(INSTALLED) ## every benchmark, each figure beside the limit measured in the same run
 	@$(BIN)/quorumlog bench all
@@ -82,8 +96,8 @@ format: $(INSTALLED) ## put the source into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-image: ## the container image
-	docker build --tag $(IMAGE) .
+image: ## the container image, also where no image registry is reached
+	docker/image $(IMAGE)
 
 clean: ## remove the environment, caches and builds; cluster data under ./data stays
 	rm -rf $(VENV) .stamps dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
