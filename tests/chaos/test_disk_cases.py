@@ -54,7 +54,7 @@ async def test_power_loss_of_all_at_once_with_writes_under_way() -> None:
             await disks.start(1, 2, 3)
             # A majority is enough for the load; the next blow wants all of them.
             await disks.until(
-                lambda before=tuple(lives): all(  # type: ignore[misc]
+                lambda before=tuple(lives): all(
                     disks.said(node, READY) > count for node, count in zip((1, 2, 3), before, strict=True)
                 ),
                 "all serve again",

@@ -174,6 +174,8 @@ class Cluster:
                 if node in voters and host.replica(group) is None:
                     return f"group {group}: node {node} has no replica"
         for node, group in self.taps.to_be_replaced:
+            if group in self.taps.doomed:
+                continue  # deleted before a replacement could be made
             return f"group {group}: node {node} does not say that it was replaced"
         return ""
 
