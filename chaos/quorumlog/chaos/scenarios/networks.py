@@ -63,6 +63,8 @@ def _scenario(
         _named(name, nodes),
         summary,
         (Strike(fault, 1.5, _LASTS_S),),
+        # Where elections are counted, no topic may come into being meanwhile: each begins with one.
+        load=Load("mixed" if elections_max is None else "log"),
         nodes=nodes,
         duration_s=_LASTS_S + 3.0,
         suites=_BOTH if smoke and nodes == 3 else _FULL,
