@@ -67,7 +67,7 @@ sim-long: ## the simulator over 20,000 seeds; SIM_OUTPUT keeps each that fails a
 chaos: $(INSTALLED) ## real faults on real nodes: the smoke suite, a few minutes
 	$(BIN)/quorumlog chaos run --suite smoke
 
-chaos-full: $(INSTALLED) ## the same, all scenarios: within the hour on two cores
+chaos-full: $(INSTALLED) ## the same, all scenarios but the longest
 	$(BIN)/quorumlog chaos run --suite full
 
 mutants: $(INSTALLED) ## plant known bugs one by one: each must be caught; writes docs/mutants.md
