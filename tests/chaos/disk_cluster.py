@@ -164,6 +164,12 @@ class DiskCluster:
                             return node
                 await asyncio.sleep(_LOOK_S)
 
+    async def led_by_another_than(self, node: int) -> None:
+        """Waits for another leader of partition 0."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while await self.leader() == node:  # noqa: ASYNC110 - other processes make it so
+                await asyncio.sleep(_LOOK_S)
+
     async def until(self, true: Any, what: str) -> None:
         """Waits for ``true()``."""
         try:
