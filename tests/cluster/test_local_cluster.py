@@ -284,9 +284,8 @@ def test_the_foreground_stops_its_nodes_when_it_is_told_to_end_even_twice(
 
 def test_a_port_that_was_taken_while_the_cluster_was_down_is_a_clear_failure(tmp_path: Path) -> None:
     cluster = LocalCluster.create(tmp_path, 1, base_port() + 300)
-    with socket.socket() as thief:
-        thief.bind((layout.HOST, layout.port_of(cluster.servers[0])))
-        thief.listen()
+    # create_server, because it takes the port also while connections of a test before it are in TIME_WAIT.
+    with socket.create_server((layout.HOST, layout.port_of(cluster.servers[0]))):
         done = quorumlog("up", "--detach", "--data", str(tmp_path))
     assert done.returncode == 1
     assert cluster.servers[0].encode() in done.stderr
