@@ -16,7 +16,7 @@ import typer
 from rich.text import Text
 
 from quorumlog.chaos.checking import check
-from quorumlog.chaos.outcome import RunRecord
+from quorumlog.chaos.outcome import RunRecord, reasons
 from quorumlog.chaos.places import PlaceKind
 from quorumlog.chaos.planting import mutants
 from quorumlog.chaos.reporting import report
@@ -173,8 +173,9 @@ def _print_record(record: RunRecord) -> None:
             line.append(f", served again {duration((record.alive_ns - record.healed_ns) / 1e9)} after healing")
         line.append(f"; {duration(record.duration_s)}", style="dim")
     console.print(line, soft_wrap=True)
-    for why in record.why:
-        console.print(Text(f"         {why}", style=COLOURS[verdict]), soft_wrap=True)
+    for why, alike in reasons(record.why):
+        more = f" (and {alike:,} more alike)" if alike else ""
+        console.print(Text(f"         {why}{more}", style=COLOURS[verdict]), soft_wrap=True)
 
 
 def _print_tally(tally: Tally, page: str) -> None:
@@ -183,4 +184,10 @@ def _print_tally(tally: Tally, page: str) -> None:
         f" {tally.operations:,} operations, {tally.faults:,} faults, {tally.failovers:,} elections,"
         f" {tally.checks:,} checks in {duration(tally.seconds)}"
     )
+    if tally.found:
+        listing = table("found", "runs", "times", "first after", right=("runs", "times", "first after"))
+        for name, found in tally.found.items():
+            first = duration(found["first_s"]) if "first_s" in found else "-"
+            listing.add_row(name, str(found["runs"]), f"{found['times']:,}", first)
+        console.print(listing)
     console.print(f"report: {page}")

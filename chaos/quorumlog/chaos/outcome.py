@@ -12,12 +12,17 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
+
+    from quorumlog.check import Anomaly
 
 RUN_FILE = "run.json"
 HISTORY_FILE = "history.jsonl"
 REPORT_FILE = "report.html"
 FORMAT = 1
+#: Lines of a verdict's reasons that are alike, before they are only counted.
+_LIKE_REASONS = 2
 #: Operations of a history that no client did.
 MARKS = frozenset({"elections", "fault", "healed", "members_stop"})
 
@@ -42,6 +47,9 @@ class RunRecord:
     """Why it is not true, a line each: anomalies, what was missing at the liveness bound, why it proves nothing."""
     verdicts: dict[str, str] = field(default_factory=dict)
     """Of each anomaly by name."""
+    found: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of each anomaly that was found: ``times``, and after how many seconds of load it was first shown
+    (``first_s``; nothing without a witness)."""
     skipped: str = ""
     """Why it was not run; then all else is empty."""
     began_utc: str = ""
@@ -75,6 +83,30 @@ class RunRecord:
     def fault_count(self) -> int:
         """Strikes that were made and undone."""
         return self.operations.get("fault", {}).get("ok", 0)
+
+
+def summary(anomalies: Sequence[Anomaly], load_began_ns: int) -> dict[str, dict[str, float]]:
+    """What was found, as ``RunRecord.found`` has it, in the order of what was shown first."""
+    found: dict[str, dict[str, float]] = {}
+    for anomaly in sorted(anomalies, key=lambda one: one.shown_ns or 0):
+        kind = found.setdefault(anomaly.kind.value, {"times": 0})
+        kind["times"] += 1
+        if anomaly.shown_ns is not None:
+            kind.setdefault("first_s", round((anomaly.shown_ns - load_began_ns) / 1e9, 3))
+    return found
+
+
+def reasons(why: Iterable[str]) -> list[tuple[str, int]]:
+    """The lines with how many more like each were left out: lines are alike that begin with the same words before a
+    colon."""
+    groups: dict[str, list[str]] = {}
+    for line in why:
+        groups.setdefault(line.partition(": ")[0], []).append(line)
+    return [
+        (line, len(lines) - _LIKE_REASONS if i == _LIKE_REASONS - 1 else 0)
+        for lines in groups.values()
+        for i, line in enumerate(lines[:_LIKE_REASONS])
+    ]
 
 
 def save(directory: Path, record: RunRecord) -> None:

@@ -238,6 +238,7 @@ class _Run:
         for fault in found.faults:
             name = fault.fault.name
             record.fault_effects[name] = record.fault_effects.get(name, 0) + (fault.fault.effect or 0)
+        record.found = outcome.summary(report.anomalies, record.load_began_ns)
         record.verdicts = {kind.value: verdict.value for kind, verdict in report.verdicts.items()}
         record.checks = sum(report.examined.values())
         record.why += [f"{found.kind.value}: {found.key}: {found.message}" for found in report.anomalies]

@@ -32,6 +32,9 @@ class Tally:
     seconds: float = 0.0
     not_true: list[str] = field(default_factory=list)
     """Names of scenarios."""
+    found: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of each anomaly that was found: in how many ``runs``, how many ``times``, and the least time of load after
+    which one was shown (``first_s``)."""
 
     @classmethod
     def of(cls, records: Iterable[RunRecord]) -> Tally:
@@ -48,7 +51,16 @@ class Tally:
             tally.failovers += record.failovers
             tally.checks += record.checks
             tally.seconds += record.duration_s
+            tally._add_found(record.found)
         return tally
+
+    def _add_found(self, found: dict[str, dict[str, float]]) -> None:
+        for name, one in found.items():
+            known = self.found.setdefault(name, {"runs": 0, "times": 0})
+            known["runs"] += 1
+            known["times"] += one["times"]
+            if "first_s" in one:
+                known["first_s"] = min(one["first_s"], known.get("first_s", one["first_s"]))
 
 
 async def run_all(

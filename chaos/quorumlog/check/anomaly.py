@@ -61,3 +61,12 @@ class Anomaly(NamedTuple):
     def of(cls, kind: AnomalyKind, key: str, message: str, *witness: Operation) -> Anomaly:
         """A finding with its witness put in order."""
         return cls(kind, key, message, tuple(sorted(witness, key=lambda operation: operation.invoked.index)))
+
+    @property
+    def shown_ns(self) -> int | None:
+        """When the history first showed it: its witness was complete. None without a witness.
+
+        A loss is shown when somebody looks, which may be long after it happened.
+        """
+        last = [operation.completed or operation.invoked for operation in self.witness]
+        return max((event.time_ns for event in last), default=None)

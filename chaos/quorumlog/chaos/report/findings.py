@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 #: Findings of one kind that are drawn, and that are said besides. Two lost records are seldom lost differently.
 _DRAWN_OF_A_KIND = 3
 _SAID_OF_A_KIND = 40
-#: Lines of a verdict's reasons that are alike, before they are only counted.
-_LIKE_REASONS = 2
 
 
 class Shown(NamedTuple):
@@ -37,6 +35,8 @@ class Kind:
     anchor: str
     meaning: str
     found: int
+    first_ns: int | None
+    """When the history first showed one (``Anomaly.shown_ns``)."""
     shown: tuple[Shown, ...]
     others: tuple[str, ...]
 
@@ -59,25 +59,14 @@ def by_kind(
     for name, found in kinds.items():
         shown = tuple(Shown(one.key, one.message, draw(one, neighbours, faults, origin_ns)) for one in drawn[name])
         others = [f"{one.key}: {one.message}" for one in found if one not in drawn[name]]
-        made.append(Kind(name, anchor(name), meaning(name), len(found), shown, tuple(others[:_SAID_OF_A_KIND])))
+        first_ns = min((one.shown_ns for one in found if one.shown_ns is not None), default=None)
+        said = tuple(others[:_SAID_OF_A_KIND])
+        made.append(Kind(name, anchor(name), meaning(name), len(found), first_ns, shown, said))
     return made
 
 
 def anchor(name: str) -> str:
     return name.replace(" ", "-")
-
-
-def reasons(why: Iterable[str]) -> list[tuple[str, int]]:
-    """The lines with how many more like each were left out: lines are alike that begin with the same words before a
-    colon."""
-    groups: dict[str, list[str]] = {}
-    for line in why:
-        groups.setdefault(line.partition(": ")[0], []).append(line)
-    return [
-        (line, len(lines) - _LIKE_REASONS if i == _LIKE_REASONS - 1 else 0)
-        for lines in groups.values()
-        for i, line in enumerate(lines[:_LIKE_REASONS])
-    ]
 
 
 def _different(found: Sequence[Anomaly]) -> list[Anomaly]:

@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 from quorumlog.chaos import outcome
 from quorumlog.chaos.report import words
 from quorumlog.chaos.report.charts import Mark, choices, figure
-from quorumlog.chaos.report.findings import Kind, anchor, by_kind, reasons
+from quorumlog.chaos.report.findings import Kind, anchor, by_kind
 from quorumlog.chaos.report.meanings import SUMS, meaning
 from quorumlog.chaos.report.node_logs import read_logs
 from quorumlog.chaos.report.points import cloud
@@ -99,7 +99,7 @@ def _of_the_record(record: RunRecord) -> dict[str, Any]:
     return {
         "record": record,
         "shown_verdict": "skipped" if record.skipped else record.verdict,
-        "why": reasons(record.why),
+        "why": outcome.reasons(record.why),
         "anomalies": _anomalies(record.verdicts, ()),
         "operation_total": record.operation_count,
         "alive_after": words.duration(alive) if record.alive_ns else _NONE,

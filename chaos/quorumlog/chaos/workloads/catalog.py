@@ -1,10 +1,10 @@
 """The workloads by name: what each does, and of which loads it is made.
 
-Their topics have a replica on every node, so that a shape of partition means the same for each of them; those that
-are beside the point have the usual number. Sizes that one workload knows (``Load.settings``): ``groups``, how many
-groups consume; ``member_processes``, how many members of each are processes of their own, to be killed and paused;
-``churn_ms``, how often on average something happens to a member; ``brief_topics_ms``, how often a topic comes or
-goes.
+Their topics have a replica on every node, so that a shape of partition means the same for each of them, and a
+minority of the nodes is one of each; those that come and go have the usual number. Sizes that one workload knows
+(``Load.settings``): ``groups``, how many groups consume; ``member_processes``, how many members of each are
+processes of their own, to be killed and paused; ``churn_ms``, how often on average something happens to a member;
+``brief_topics_ms``, how often a topic comes or goes.
 """
 
 from __future__ import annotations
@@ -123,6 +123,7 @@ def mixed(setting: Setting) -> Workload:
     kept_short = TopicPlan(
         ground.unique("kept-short"),
         1,
+        setting.node_count,
         segment_bytes=_SEGMENT_BYTES,
         retention_bytes=2 * _SEGMENT_BYTES,
         max_batch_bytes=_MAX_BATCH_BYTES,
