@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
 import pytest
 from server.scripted_desks import Context, ScriptedNode, outcome_of, shell
+from structlog.testing import capture_logs
 
 from quorumlog.machine.coordinator_commands import MemberView, Strategy
 from quorumlog.replica import offset_api as api
@@ -163,3 +165,15 @@ async def test_every_refusal_ends_the_call_and_names_the_coordinator(
     refused = await served.refused(name, request_)
     assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "NOT_LEADER")
     assert (refused.error.leader.address, outcome_of(refused.error)) == ("two:7401", "UNKNOWN")
+
+
+async def test_a_refusal_that_reaches_nobody_is_no_defect(served: Served, desk: Any) -> None:
+    class Gone(Context):
+        async def abort(self, *_: object, **__: object) -> NoReturn:
+            raise grpc.aio.InternalError("Failed 'execute_batch'")
+
+    desk.answers["leave"] = Failure(Reason.NO_QUORUM, "no quorum")
+    context: Any = Gone()
+    with capture_logs() as logged, pytest.raises(asyncio.CancelledError):
+        await served.service.Leave(pb.LeaveRequest(group="g", member="m"), context)
+    assert logged == []

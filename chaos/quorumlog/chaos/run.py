@@ -272,7 +272,7 @@ def _with_faults(expectations: Expectations, scenario: Scenario) -> Expectations
         expectations,
         effects=(*expectations.effects, *scenario.faults),
         failovers=int(scenario.failover),
-        amid={name: 1 for name in _WORK if name in expectations.ok} if scenario.plan else {},
+        amid={name: 1 for name in _WORK if name in expectations.ok} if scenario.plan and scenario.serves else {},
     )
 
 

@@ -68,6 +68,9 @@ class Scenario:
     nodes: int = 3
     duration_s: float = 10.0
     suites: frozenset[Suite] = frozenset({Suite.FULL})
+    serves: bool = True
+    """Somebody must have been served while the faults lasted, or the run proves nothing; not asked where a fault
+    takes a majority of the nodes."""
     failover: bool = False
     """At least one leader must have changed, or the run proves nothing."""
     elections_max: int | None = None

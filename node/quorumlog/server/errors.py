@@ -8,6 +8,7 @@ errors.proto says.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
@@ -109,9 +110,12 @@ class Errors:
         return status
 
     async def abort(self, context: grpc.aio.ServicerContext[Any, Any], failure: Failure) -> NoReturn:
-        """Ends the call with the failure."""
+        """Ends the call with the failure; if it has ended meanwhile, nobody waits for that, and it is no defect."""
         status = rpc_status.to_status(self.status(failure))
-        await context.abort(status.code, status.details, status.trailing_metadata)
+        try:
+            await context.abort(status.code, status.details, status.trailing_metadata)
+        except grpc.aio.InternalError as gone:
+            raise asyncio.CancelledError from gone
 
 
 def defect(error: BaseException) -> Failure:

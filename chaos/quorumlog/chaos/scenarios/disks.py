@@ -46,6 +46,7 @@ def _scenario(
     lasts_s: float = 4.0,
     nodes: int = 3,
     smoke: bool = False,
+    serves: bool = True,
     failover: bool = False,
     unserved_max_s: float | None = _UNSERVED_S,
     load: Load = _CHURN,
@@ -58,6 +59,7 @@ def _scenario(
         nodes=nodes,
         duration_s=at_s + lasts_s + 3.0,
         suites=_BOTH if smoke else _FULL,
+        serves=serves,
         failover=failover,
         unserved_max_s=unserved_max_s,
     )
@@ -88,6 +90,7 @@ def _power() -> list[Scenario]:
             LosePower(targets.ALL),
             lasts_s=0.5,
             smoke=True,
+            serves=False,
             unserved_max_s=None,
         ),
         Scenario(

@@ -78,12 +78,14 @@ def _kills() -> list[Scenario]:
             "kill-majority",
             "a majority is killed; nothing is served, nothing is lost",
             (Strike(Kill(targets.MAJORITY), 1.5, 2.0, every_s=5.0),),
+            serves=False,
             duration_s=10.0,
         ),
         Scenario(
             "kill-all",
             "all nodes are killed at once; what was acknowledged is there when they are back",
             (Strike(Kill(targets.ALL), 2.0, 0.5, every_s=6.0),),
+            serves=False,
             duration_s=14.0,
             suites=_BOTH,
             failover=True,
@@ -169,6 +171,7 @@ def _pauses() -> list[Scenario]:
             "pause-all",
             "everything stops for a while, as in a snapshot of the whole machine",
             (Strike(Pause(targets.ALL), 1.0, 3.0, every_s=6.0),),
+            serves=False,
             duration_s=12.0,
         ),
     ]
