@@ -259,8 +259,10 @@ class Network:
         call: Callable[[NodeChannel, float], Awaitable[Answer]],
         *,
         timeout_ms: float,
+        repeatable: bool = True,
     ) -> Answer:
-        """``call(channel, seconds)`` at the partition's leader, wherever it moves; for calls that may be repeated.
+        """``call(channel, seconds)`` at the partition's leader, wherever it moves. What is not ``repeatable`` is
+        not called again once it may have been done.
 
         Raises what the last attempt ended with when the time has run out, and at once what no repeating can mend.
         """
@@ -282,6 +284,7 @@ class Network:
             call,
             what=f"{topic}/{partition}",
             timeout_ms=timeout_ms,
+            repeatable=repeatable,
         )
 
     async def call_controller(
@@ -325,6 +328,7 @@ class Network:
         *,
         what: str,
         timeout_ms: float,
+        repeatable: bool = True,
     ) -> Answer:
         deadline = now_ms() + timeout_ms
         failures = 0
@@ -340,7 +344,7 @@ class Network:
             except QuorumlogError as raised:
                 error = raised
             may_have_happened = may_have_happened or not isinstance(error, NotDone)
-            if error.reason not in _RETRIED:
+            if error.reason not in _RETRIED or (may_have_happened and not repeatable):
                 break
             if error.reason in _WRONG_NODE:
                 refused(address, error.leader)

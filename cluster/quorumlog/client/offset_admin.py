@@ -210,8 +210,9 @@ class OffsetAdmin:
 
         ``to``: a position (see ``parse_start``), an earlier version, or a tombstone's. ``expected_versions``: reset
         a partition only if its offset still is of this version. ``force``: also where the group has an owner, which
-        is fenced. ``reason`` stands in the history. Errors: GroupActive, VersionMismatch, OffsetOutOfRange,
-        UnknownGroup.
+        is fenced. ``reason`` stands in the history. A reset of whatever version is not tried again once it may have
+        been done: done twice it would undo what was committed in between. Errors: GroupActive, VersionMismatch,
+        OffsetOutOfRange, UnknownGroup.
         """
         expected = expected_versions or {}
 
@@ -235,7 +236,7 @@ class OffsetAdmin:
             before = stored_of(result.before) if result.HasField("before") else None
             return ResetOffset(stored_of(result.stored), before, result.log_start, result.log_end)
 
-        return await self._each(partitions, ask)
+        return await self._each(partitions, ask, repeatable=lambda partition: bool(expected.get(partition)))
 
     async def mark(
         self, group: str, partitions: Sequence[TopicPartition], *, critical: bool, hold_bytes: int = 0
@@ -262,7 +263,8 @@ class OffsetAdmin:
             request = offsets_pb2.ForgetRequest(group=group, partitions=[partition_message(partition)], force=force)
             _raise_first(await channel.offsets.Forget(request, timeout=seconds))
 
-        return await self._each(partitions, ask)
+        # Done twice it could remove what the group has begun anew.
+        return await self._each(partitions, ask, repeatable=lambda _: False)
 
     # ---- verifying
 
@@ -323,16 +325,21 @@ class OffsetAdmin:
     # ---- within
 
     async def _leader(
-        self, partition: TopicPartition, ask: Callable[[NodeChannel, float], Awaitable[Answer]]
+        self,
+        partition: TopicPartition,
+        ask: Callable[[NodeChannel, float], Awaitable[Answer]],
+        *,
+        repeatable: bool = True,
     ) -> Answer:
         return await self.network.call_leader(
-            partition.topic, partition.partition, ask, timeout_ms=self._timeout_ms
+            partition.topic, partition.partition, ask, timeout_ms=self._timeout_ms, repeatable=repeatable
         )
 
     async def _each(
         self,
         partitions: Sequence[TopicPartition],
         ask: Callable[[NodeChannel, float, TopicPartition], Awaitable[Answer]],
+        repeatable: Callable[[TopicPartition], bool] = lambda _: True,
     ) -> dict[TopicPartition, Answer | QuorumlogError]:
         """One call for each partition, each finding its own leader: what an item is refused with is raised inside,
         so that a leader that moved is followed for this partition alone."""
@@ -340,7 +347,11 @@ class OffsetAdmin:
         async def one(partition: TopicPartition) -> Answer | QuorumlogError:
             async with self._gate:
                 try:
-                    return await self._leader(partition, lambda channel, seconds: ask(channel, seconds, partition))
+                    return await self._leader(
+                        partition,
+                        lambda channel, seconds: ask(channel, seconds, partition),
+                        repeatable=repeatable(partition),
+                    )
                 except QuorumlogError as error:
                     return error
 

@@ -234,11 +234,7 @@ def _tell_fetched(
 async def reset(
     register: Register, teller: Teller, admin: OffsetAdmin, offset: int, expected_version: int, *, force: bool
 ) -> ResetOffset | QuorumlogError:
-    """Moves the stored offset, if it still is of this version.
-
-    Never without a version: the client repeats a reset whose answer was lost, and done twice it would undo what
-    came between.
-    """
+    """Moves the stored offset, if it still is of this version."""
     invocation = teller.begin("reset", {"offset": offset})
     told = await admin.reset(
         register.group,
