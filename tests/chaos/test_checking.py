@@ -37,11 +37,10 @@ def run_check(*arguments: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def save_run(directory: Path, events: list[Event], expectations: Expectations, place: str = "local") -> Path:
+def save_run(directory: Path, events: list[Event], expectations: Expectations, patience_s: float = 15.0) -> Path:
     directory.mkdir(parents=True)
-    record = RunRecord(
-        "some-scenario", "all is well", place, "raft", 3, 1, verdict="true", expectations=expectations.to_json()
-    )
+    record = RunRecord("some-scenario", "all is well", "local", "raft", 3, 1, verdict="true")
+    record.expectations, record.patience_s = expectations.to_json(), patience_s
     outcome.save(directory, record)
     write_history(directory / outcome.HISTORY_FILE, events)
     return directory
@@ -174,7 +173,7 @@ def test_an_account_that_does_not_balance_is_false(tmp_path: Path) -> None:
     code, output = run_check(slow)
     assert code == FALSE
     assert "after healing nobody was served for 20000 ms (append); 15000 ms are allowed" in output
-    patient = save_run(tmp_path / "patient", waits_after_healing(20), Expectations(), place="containers")
+    patient = save_run(tmp_path / "patient", waits_after_healing(20), Expectations(), patience_s=30.0)
     assert run_check(patient)[0] == TRUE
 
 

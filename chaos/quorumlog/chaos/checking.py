@@ -19,8 +19,6 @@ from rich.text import Text
 
 from quorumlog.chaos import outcome
 from quorumlog.chaos.outcome import RunRecord
-from quorumlog.chaos.places import PlaceKind
-from quorumlog.chaos.workloads.workload import patience_s
 from quorumlog.check import Expectations, MalformedExpectations, MalformedHistory, Report, Verdict, judge
 from quorumlog.check.account import Account, account
 from quorumlog.check.account import to_json as account_to_json
@@ -111,9 +109,7 @@ def check_run(directory: Path, budget_s: float = 0.0) -> Checked:
         raise Unreadable(f"{directory}: {error}") from error
     if record.skipped:
         raise Unreadable(f"{directory} was skipped: {record.skipped}")
-    places = {kind.value: kind for kind in PlaceKind}
-    # Runs of the simulator have a bound of their own, which it has looked at itself.
-    liveness_ms = int(patience_s(places[record.place]) * 1000) if record.place in places else 0
+    liveness_ms = int(record.patience_s * 1000)
     result = check_history(directory / outcome.HISTORY_FILE, expectations, budget_s, liveness_ms)
     return replace(result, record=record)
 

@@ -57,6 +57,8 @@ class RunRecord:
     """What to add to a time of the history to get UTC: nodes' logs have that. 0: not known."""
     duration_s: float = 0.0
     load_began_ns: int = 0
+    patience_s: float = 0.0
+    """How soon after healing everything had to serve; 0: not asked."""
     healed_ns: int = 0
     alive_ns: int = 0
     """When everything served again after healing; 0: it did not in time."""

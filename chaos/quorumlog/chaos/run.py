@@ -81,6 +81,7 @@ async def carry_out(
         engine=place.engine,
         nodes=len(place.nodes),
         seed=seed,
+        patience_s=patience_s(place.kind),
         began_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         utc_minus_monotonic_ns=time.time_ns() - time.monotonic_ns(),
         replay=f"quorumlog chaos run {scenario.name} --where {place.kind} --engine {place.engine} --seed {seed}",
@@ -191,7 +192,7 @@ class _Run:
 
     async def _alive(self, workload: Workload, served: set[int]) -> None:
         loop = asyncio.get_running_loop()
-        patience = patience_s(self._place.kind)
+        patience = self._record.patience_s
         deadline = loop.time() + patience
         missing = "nothing was answered"
         while True:
@@ -207,7 +208,7 @@ class _Run:
     async def _agree(self, workload: Workload) -> None:
         """All replicas of all partitions have equal digests at an equal index, in time."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + patience_s(self._place.kind)
+        deadline = loop.time() + self._record.patience_s
         async with OffsetAdmin(self._place.servers) as offsets:
             while True:
                 wrong = await _disagreements(offsets, workload.topics)
@@ -230,7 +231,7 @@ class _Run:
         record.expectations = self._expectations.to_json()
         try:
             report = judge(events, self._expectations)
-            found = account(events, int(patience_s(self._place.kind) * 1000))
+            found = account(events, int(record.patience_s * 1000))
         except MalformedHistory as error:
             record.why.append(f"the history is malformed: {error}")
             return

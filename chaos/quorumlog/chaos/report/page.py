@@ -129,7 +129,7 @@ def _of_no_history() -> dict[str, Any]:
 
 def _of_the_history(record: RunRecord, events: Sequence[Event], said: Sequence[Said]) -> dict[str, Any]:
     history = operations(events)
-    found = account(events)
+    found = account(events, int(record.patience_s * 1000))
     # A run without a flaw has nothing to show, and to look for it again takes longer than all else.
     expectations = Expectations.from_json(record.expectations)
     judged = Report({}, (), ()) if record.verdict == "true" else judge(events, expectations)
