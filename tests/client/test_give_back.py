@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from typing import TYPE_CHECKING
+
+import pytest
 
 from quorumlog.client import Admin, Claim, Consumer, Producer, QuorumlogError, assignment
+from quorumlog.client.consumer_events import PartitionAcquired
+from quorumlog.client.errors import UnknownMember
 from quorumlog.client.offset_types import TopicPartition
 from quorumlog.cluster.throwaway import running_cluster
-
-if TYPE_CHECKING:
-    import pytest
 
 TOPIC, GROUP = "given-back", "givers"
 
@@ -51,6 +51,30 @@ async def test_a_consumer_that_could_not_commit_does_not_say_that_nothing_repeat
         async with await Claim.open(cluster.servers, GROUP, TOPIC, 0) as claim:
             assert claim.acquired.start_offset < processed, "everything was committed: this shows nothing"
             assert not claim.acquired.released
+
+
+@pytest.mark.parametrize("finished", [True, False])
+async def test_a_member_that_was_given_up_with_a_record_in_hand_does_not_say_that_nothing_repeats(
+    finished: bool,
+) -> None:
+    """Found by the chaos suite (groups-cut-coordinator): what it had in hand it finished all the same."""
+    with running_cluster(1) as cluster:
+        async with Admin(cluster.servers) as admin, Producer(cluster.servers) as producer:
+            await admin.create_topic(TOPIC)
+            await producer.append(TOPIC, b"in hand")
+        async with Consumer(cluster.servers, TOPIC, group=GROUP) as consumer:
+            in_hand = await anext(aiter(consumer))
+            if finished:
+                consumer.done(in_hand)
+            held = consumer._assignment
+            assert held is not None
+            await held.drop(consumer.assignment(), UnknownMember("the group has given it up"))
+        assigned = asyncio.Event()
+        async with Consumer(cluster.servers, TOPIC, group=GROUP, on_assigned=lambda _: assigned.set()) as successor:
+            await assigned.wait()
+            (acquired,) = [each.acquired for each in successor.events if isinstance(each, PartitionAcquired)]
+        assert acquired.start_offset == int(finished)
+        assert acquired.released is finished
 
 
 async def _steps_down(server: str) -> None:

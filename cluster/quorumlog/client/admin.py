@@ -134,7 +134,10 @@ class Admin:
         return _topic((await self._network.call_controller(call, timeout_ms=self._timeout_ms)).topic)
 
     async def delete_topic(self, name: str) -> None:
-        """Remove a topic and its records for good. Raises UnknownTopic, NoQuorum, Unreachable."""
+        """Remove a topic and its records for good. Raises UnknownTopic, NoQuorum, Unreachable.
+
+        A node that is cut off from the controller learns of it when it is back, and serves the topic until then.
+        """
         attempts = 0
 
         async def call(channel: NodeChannel, seconds: float) -> None:

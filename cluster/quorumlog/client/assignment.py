@@ -255,7 +255,7 @@ class Assignment:
             if self.parts.pop(part.name, None) is not None:
                 self._tell(PartitionLost(part.name, error, part.progress.exposure(now_ms()).records))
                 await part.end()
-                await _let_go(part, clean=committed)
+                await _let_go(part, clean=committed and part.drained)
         if parts:
             await self._call(self._plan.callbacks.on_lost, [part.name for part in parts])
 

@@ -174,6 +174,11 @@ class ConsumerPartition:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_ms / 1000):
                     await self._drained.wait()
+        return self.drained
+
+    @property
+    def drained(self) -> bool:
+        """Whatever has been handed out is finished."""
         return self.progress.processed >= self.progress.delivered
 
     # ---- held back

@@ -1,6 +1,10 @@
 """Topics that come and go while everything else happens: made, written, read to their end, deleted; and made again
 under the same name, so that whatever a node or a client still knows of the one before would show.
 
+A node that is cut off from the controller does not learn that a topic was deleted, and serves it until it does
+(``Admin.delete_topic``). So a name is used again only when no node knows it any more; else the next topic has
+another.
+
 In the history each incarnation is a partition of its own (``name#3/0``), judged whole: its final read is done
 before it is deleted. One that could not be read for the faults of the moment stays until the end.
 """
@@ -16,6 +20,7 @@ from quorumlog.chaos.workloads.producers import DELIVERY_TIMEOUT_MS, append_one
 from quorumlog.chaos.workloads.readers import read_finally
 from quorumlog.client import Admin, Producer, QuorumlogError
 from quorumlog.client.errors import UnknownTopic
+from quorumlog.client.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,6 +38,7 @@ class BriefTopics:
         self._ground = ground
         self._plan = plan
         self._every_s = every_s
+        self._names = [plan.name]
         self._left: TopicPlan | None = None
         """Made, perhaps written, and not read yet."""
 
@@ -44,10 +50,25 @@ class BriefTopics:
         async with Admin(ground.servers, timeout_ms=_ADMIN_MS) as admin:
             while not await ground.pause(ground.random.uniform(0.2, 1.8) * self._every_s):
                 if self._left is None:
-                    plan = replace(plan, incarnation=plan.incarnation + 1)
+                    plan = replace(plan, name=await self._next_name(), incarnation=plan.incarnation + 1)
                     await self._make(admin, plan)
                 if self._left is not None:
                     await self._read_and_delete(admin)
+
+    async def _next_name(self) -> str:
+        """That of the one before, if every node says that there is no such topic."""
+        name = self._names[-1]
+        network = Network(self._ground.servers)
+        try:
+            answers = await asyncio.gather(
+                *(network.metadata_from(server, [name]) for server in self._ground.servers), return_exceptions=True
+            )
+        finally:
+            await network.close()
+        if any(isinstance(answer, BaseException) or answer.topics for answer in answers):
+            name = f"{self._plan.name}-{len(self._names)}"
+            self._names.append(name)
+        return name
 
     async def _make(self, admin: Admin, plan: TopicPlan) -> None:
         """Makes it and writes it; nothing is written where it is not certain that it is this incarnation."""
@@ -99,11 +120,12 @@ class BriefTopics:
                 await read_finally(self._ground, self._left, partition)
 
     async def close(self) -> None:
-        """Of a cluster that stays, the last of them is deleted, as far as that can be done."""
+        """Of a cluster that stays, what is left of them is deleted, as far as that can be done."""
         if self._ground.remove:
             async with Admin(self._ground.servers, timeout_ms=_ADMIN_MS) as admin:
-                with suppress(QuorumlogError):
-                    await admin.delete_topic(self._plan.name)
+                for name in self._names:
+                    with suppress(QuorumlogError):
+                        await admin.delete_topic(name)
 
     def least(self) -> dict[str, int]:
         return {}

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from quorumlog.chaos.workloads.ground import Ground, TopicPlan
 
 _SET_UP_MS = 20_000.0
-_LOOK_MS = 2_000.0
+_ASK_MS = 2_000.0
+_LOOK_S = 0.05
 _REMOVE_MS = 5_000.0
 
 
@@ -64,7 +65,8 @@ class ComposedWorkload:
         self._expectations = expectations or Expectations()
 
     async def set_up(self) -> None:
-        """Raises QuorumlogError when the topics cannot be made."""
+        """Returns when all that is used has leaders. Raises QuorumlogError when the topics cannot be made, or led;
+        TimeoutError when the coordinators are not."""
         async with Admin(self._ground.servers, timeout_ms=_SET_UP_MS) as admin:
             for plan in self._plans:
                 await admin.create_topic(
@@ -75,6 +77,17 @@ class ComposedWorkload:
                     segment_bytes=plan.segment_bytes,
                     max_batch_bytes=plan.max_batch_bytes,
                 )
+            # Or elections that nothing but the beginning caused would count as a fault's.
+            async with asyncio.timeout(_SET_UP_MS / 1000):
+                await self._coordinators_led(admin)
+
+    @staticmethod
+    async def _coordinators_led(admin: Admin) -> None:
+        while True:
+            coordinators = await admin.describe_topic(COORDINATORS_TOPIC)
+            if all(each.leader for each in coordinators.partitions):
+                return
+            await asyncio.sleep(_LOOK_S)
 
     async def run(self) -> None:
         """Raises what a client ends with that no cluster can be blamed for."""
@@ -96,7 +109,7 @@ class ComposedWorkload:
 
     async def _with_a_majority_of(self, served: set[int]) -> set[str]:
         """The partitions that can be asked to serve: the others have lost more than they promise to bear."""
-        async with Admin(self._ground.servers, timeout_ms=_LOOK_MS) as admin:
+        async with Admin(self._ground.servers, timeout_ms=_ASK_MS) as admin:
             topics = (await admin.metadata([*self.topics, COORDINATORS_TOPIC])).topics
         missing = {*self.topics} - {topic.name for topic in topics}
         if missing:
