@@ -39,7 +39,7 @@ class Scene:
     links: Links
     """The links' conditions as all faults together want them."""
     topics: list[str] = field(default_factory=list)
-    """Of the workload, in the order they were made."""
+    """Of the workload, in the order they were made; the first keeps all that is written to it."""
     groups: list[str] = field(default_factory=list)
     """Consumer groups of the workload."""
     damaged: set[int] = field(default_factory=set)

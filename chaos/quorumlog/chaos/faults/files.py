@@ -5,6 +5,9 @@ damaged replica (``ReplicaDamaged``), a checkpoint or a torn tail that it did wi
 that it took from its copy. Nodes come to notice damage in sealed segments only when they read them, be it for a
 consumer, a follower or the scrub; so the undoing waits a while for the word.
 
+Of partitions only those are damaged that keep what they have: what retention or a deletion takes away soon nobody
+may ever read again, and then nobody notices.
+
 A bit that flips in the very last write before a kill cannot be told from a write that a power cut tore: nothing
 after it vouches for it. So what is damaged here is never on more than a minority of the nodes, and the others live.
 
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from quorumlog.chaos import targets
 from quorumlog.chaos.faults.disk import share, spared_majority
 from quorumlog.chaos.faults.fault import Scene, Struck
 from quorumlog.chaos.places.place import Ability
@@ -103,6 +107,7 @@ class Damage:
         nodes = spared_majority(scene, await self.role.choose(scene))
         if not nodes:
             return None
+        kept = await _keeping(scene)
         before = {node: _said(scene, node) for node in nodes}
         older = {node: _tails(scene.place.data_directory(node), self.groups) for node in nodes}
         if self.how is How.STALE:
@@ -112,7 +117,7 @@ class Damage:
         done = {}
         for index, node in enumerate(nodes):
             digits = share(index, len(nodes))
-            damaged = self._damage(scene.place.data_directory(node), older[node], scene.random, digits)
+            damaged = self._damage(scene.place.data_directory(node), older[node], scene.random, digits, kept)
             if damaged is not None:
                 done[node] = damaged
         if not done:
@@ -130,19 +135,30 @@ class Damage:
         return Struck(told, undo)
 
     def _damage(
-        self, data: Path, older: dict[Path, bytes], random: Random, digits: str = "0123456789"
+        self,
+        data: Path,
+        older: dict[Path, bytes],
+        random: Random,
+        digits: str = "0123456789",
+        kept: frozenset[str] = frozenset(),
     ) -> Done | None:
-        """``digits``: the last ones of groups that may be harmed here, another victim's not being among them."""
+        """``digits``: the last ones of groups that may be harmed here, another victim's not being among them.
+        ``kept``: only these partitions' groups; none named: any."""
+
+        def may_be_harmed(path: Path) -> bool:
+            if self.groups is not Groups.PARTITIONS or self.where is Where.IDENTITY:
+                return True
+            group = _group_of(path)
+            return group[-1] in digits and (not kept or group in kept)
+
         if self.how is How.STALE:
-            spots = [spot for spot in _stale_blocks(older) if _group_of(spot[0])[-1] in digits]
+            spots = [spot for spot in _stale_blocks(older) if may_be_harmed(spot[0])]
             if not spots:
                 return None
             path, position, block = random.choice(spots)
             _overwrite(path, position, block)
             return Done(str(path.relative_to(data)), position)
-        found = spots_of(data, self.where, self.groups)
-        if self.groups is Groups.PARTITIONS and self.where is not Where.IDENTITY:
-            found = [spot for spot in found if _group_of(spot[0])[-1] in digits]
+        found = [spot for spot in spots_of(data, self.where, self.groups) if may_be_harmed(spot[0])]
         if not found:
             return None
         path, start, end = random.choice(found)
@@ -159,6 +175,17 @@ class Damage:
 
 
 # --- what lies where
+
+
+async def _keeping(scene: Scene) -> frozenset[str]:
+    """The groups of the topic that keeps all that is written."""
+    told = await targets.replicas(scene)
+    return frozenset(
+        str(replica.group_id)
+        for replicas in told.values()
+        for replica in replicas
+        if scene.topics and replica.topic == scene.topics[0]
+    )
 
 
 def _group_of(path: Path) -> str:
