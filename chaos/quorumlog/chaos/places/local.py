@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from quorumlog.chaos.places import fault_door
 from quorumlog.chaos.places.fault_door import DOOR_NAME
-from quorumlog.chaos.places.node_processes import NodeProcesses
+from quorumlog.chaos.places.node_processes import NodeProcesses, PlaceOfProcesses
 from quorumlog.chaos.places.place import GOOD, Ability, LinkCondition, NotPossible, PlaceKind
 from quorumlog.cluster import layout as layouts
 from quorumlog.cluster.links.control import LinkedCluster
@@ -34,7 +34,7 @@ def lacks() -> dict[Ability, str]:
     return {Ability.SMALL_DISK: why}
 
 
-class LocalPlace:
+class LocalPlace(PlaceOfProcesses):
     """A throw-away cluster of processes, in a temporary directory on a disk; a relay on every directed link."""
 
     kind = PlaceKind.LOCAL
@@ -45,20 +45,9 @@ class LocalPlace:
         self.lacks: Mapping[Ability, str] = lacks()
         self.abilities = frozenset(Ability) - self.lacks.keys()
         self._planned = ExitStack()
-        self._begun: NodeProcesses | None = None
         self._links: LinkedCluster | None = None
         self._laid: dict[tuple[int, int], LinkCondition] = {}
         self._unplugged: set[int] = set()
-
-    @property
-    def servers(self) -> list[str]:
-        return self._processes.cluster.servers
-
-    @property
-    def _processes(self) -> NodeProcesses:
-        if self._begun is None:
-            raise NotPossible("this cluster has not been started")
-        return self._begun
 
     # --- life
 
@@ -78,33 +67,6 @@ class LocalPlace:
         await asyncio.to_thread(self._planned.close)
         if self._links is not None:
             await self._links.close()
-
-    async def keep_logs(self, directory: Path) -> None:
-        if self._begun is not None:
-            await self._begun.keep_logs(directory)
-
-    def said(self, node: int, word: str) -> int:
-        return self._processes.said(node, word)
-
-    # --- processes
-
-    def running(self, node: int) -> bool:
-        return self._processes.running(node)
-
-    async def kill(self, node: int) -> None:
-        await self._processes.kill(node)
-
-    async def stop(self, node: int) -> None:
-        await self._processes.stop(node)
-
-    async def start_node(self, node: int) -> None:
-        await self._processes.start_node(node)
-
-    async def pause(self, node: int) -> None:
-        await self._processes.pause(node)
-
-    async def resume(self, node: int) -> None:
-        await self._processes.resume(node)
 
     # --- links
 

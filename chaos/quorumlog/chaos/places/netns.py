@@ -16,7 +16,7 @@ from quorumlog.chaos.places import fault_door, namespaces, scratch
 from quorumlog.chaos.places.commands import CommandFailed
 from quorumlog.chaos.places.fault_door import DOOR_NAME
 from quorumlog.chaos.places.node_network import NodeNetwork
-from quorumlog.chaos.places.node_processes import NodeProcesses
+from quorumlog.chaos.places.node_processes import NodeProcesses, PlaceOfProcesses
 from quorumlog.chaos.places.place import Ability, NotPossible, PlaceKind
 from quorumlog.cluster.launcher import LocalCluster
 from quorumlog.cluster.layout import ClusterLayout, NodeLayout
@@ -40,7 +40,7 @@ def lacks() -> dict[Ability, str]:
     return missing
 
 
-class NetnsPlace:
+class NetnsPlace(PlaceOfProcesses):
     """See the module."""
 
     kind = PlaceKind.NETNS
@@ -54,17 +54,6 @@ class NetnsPlace:
         self._namespaces: namespaces.Namespaces | None = None
         self._networks: dict[int, NodeNetwork] = {}
         self._homes: dict[int, Path] = {}
-        self._begun: NodeProcesses | None = None
-
-    @property
-    def servers(self) -> list[str]:
-        return self._processes.cluster.servers
-
-    @property
-    def _processes(self) -> NodeProcesses:
-        if self._begun is None:
-            raise NotPossible("this cluster has not been started")
-        return self._begun
 
     # --- life
 
@@ -108,33 +97,6 @@ class NetnsPlace:
     def _layout(wired: namespaces.Namespaces, node: int) -> NodeLayout:
         client, peer = wired.client_host(node), wired.peer_host(node)
         return NodeLayout(node, f"{client}:{CLIENT_PORT}", f"{peer}:{PEER_PORT}", f"{client}:{METRICS_PORT}")
-
-    async def keep_logs(self, directory: Path) -> None:
-        if self._begun is not None:
-            await self._begun.keep_logs(directory)
-
-    def said(self, node: int, word: str) -> int:
-        return self._processes.said(node, word)
-
-    # --- processes
-
-    def running(self, node: int) -> bool:
-        return self._processes.running(node)
-
-    async def kill(self, node: int) -> None:
-        await self._processes.kill(node)
-
-    async def stop(self, node: int) -> None:
-        await self._processes.stop(node)
-
-    async def start_node(self, node: int) -> None:
-        await self._processes.start_node(node)
-
-    async def pause(self, node: int) -> None:
-        await self._processes.pause(node)
-
-    async def resume(self, node: int) -> None:
-        await self._processes.resume(node)
 
     # --- links
 

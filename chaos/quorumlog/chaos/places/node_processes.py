@@ -83,3 +83,47 @@ class NodeProcesses:
 
     async def resume(self, node: int) -> None:
         self.cluster.send_signal(node, signal.SIGCONT)
+
+
+class PlaceOfProcesses:
+    """What places have in common whose nodes are such processes: all that concerns their lives.
+
+    A place sets ``_begun`` once it has laid its cluster out.
+    """
+
+    _begun: NodeProcesses | None = None
+
+    @property
+    def _processes(self) -> NodeProcesses:
+        if self._begun is None:
+            raise NotPossible("this cluster has not been started")
+        return self._begun
+
+    @property
+    def servers(self) -> list[str]:
+        return self._processes.cluster.servers
+
+    async def keep_logs(self, directory: Path) -> None:
+        if self._begun is not None:
+            await self._begun.keep_logs(directory)
+
+    def said(self, node: int, word: str) -> int:
+        return self._processes.said(node, word)
+
+    def running(self, node: int) -> bool:
+        return self._processes.running(node)
+
+    async def kill(self, node: int) -> None:
+        await self._processes.kill(node)
+
+    async def stop(self, node: int) -> None:
+        await self._processes.stop(node)
+
+    async def start_node(self, node: int) -> None:
+        await self._processes.start_node(node)
+
+    async def pause(self, node: int) -> None:
+        await self._processes.pause(node)
+
+    async def resume(self, node: int) -> None:
+        await self._processes.resume(node)
