@@ -17,9 +17,9 @@ def test_with_a_last_word_every_flipped_bit_of_the_last_entry_and_of_the_vote_is
     append(log, 2, [command(3, 4, b"acknowledged")], term=4, vote=2, commit=2)
     (path,) = names(disk, ".segment")
     end = len(disk.content(path).rstrip(b"\0"))
-    assert log.vouch()
+    assert log.vouch(0)
     write(log)
-    assert not log.vouch(), "nothing has been written since"
+    assert not log.vouch(0), "nothing has been written since"
     log.close()
     vote = disk.content(path).rfind(RECORD_MAGIC, 0, end)
     vote = disk.content(path).rfind(RECORD_MAGIC, 0, vote)
@@ -37,7 +37,7 @@ def test_the_last_word_itself_may_be_damaged_and_nothing_is_missing() -> None:
         disk = new_disk()
         log = create(disk)
         append(log, 1, commands(1, 5), term=7, vote=3)
-        log.vouch()
+        log.vouch(0)
         write(log)
         log.close()
         (path,) = names(disk, ".segment")
@@ -64,13 +64,13 @@ def test_a_log_that_is_written_to_again_wants_another_last_word_and_a_sealed_tai
     disk = new_disk()
     log = create(disk, small(segment_bytes=1024))
     append(log, 1, commands(1, 2))
-    assert log.vouch()
+    assert log.vouch(0)
     write(log)
     append(log, 2, commands(2, 3))
-    assert log.vouch()
+    assert log.vouch(0)
     write(log)
     log.stage(3, None, commands(3, 4))
-    assert not log.vouch(), "a write is due anyway"
+    assert not log.vouch(0), "a write is due anyway"
     write(log)
     disk.capacity = disk.used
     log.stage(4, None, commands(4, 400))
@@ -79,4 +79,21 @@ def test_a_log_that_is_written_to_again_wants_another_last_word_and_a_sealed_tai
     with pytest.raises(OSError, match="space") as caught:
         job.run()
     log.on_failed(job, caught.value)
-    assert not log.vouch(), "there is no room for it"
+    assert not log.vouch(0), "there is no room for it"
+
+
+def test_the_last_word_says_how_far_the_log_is_committed_and_never_more_than_it_holds() -> None:
+    disk = new_disk()
+    log = create(disk)
+    append(log, 1, commands(1, 5), term=7, vote=3)
+    assert log.durable_commit == 0
+    log.vouch(3)
+    assert log.durable_commit == 0, "not written yet"
+    write(log)
+    assert log.durable_commit == 3
+    append(log, 2, commands(5, 6), term=7, vote=3, commit=3)
+    log.vouch(99)
+    write(log)
+    log.close()
+    again = reopen(disk)
+    assert again.durable_commit == again.last_index == 5

@@ -47,6 +47,7 @@ class Care:
         if ticks % self._second_ticks:
             return
         self._groups.try_again()
+        self._groups.delete_gone()
         self._scrub.second(now_ms)
         self._retry_full_disks()
         self._leave_stalled_disks(now_ms)

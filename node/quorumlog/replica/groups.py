@@ -100,6 +100,9 @@ class Groups:
         self._making: set[int] = set()
         self._again: dict[int, Callable[[], None]] = {}
         self._desired: dict[int, DesiredGroup] = {}
+        #: Of groups that are gone, up to where the controller's log tells of it: their data may go when it is
+        #: durable that this is committed.
+        self._gone: dict[int, int] = {}
         self._on_change: Callable[[], None] = lambda: None
 
     # --- opening ---
@@ -233,7 +236,7 @@ class Groups:
                     self._install(group_id, work.result)
                 else:
                     work.result.close()
-                    self._delete_data(group_id)
+                    self._let_go(group_id)
 
         def failed(error: BaseException) -> None:
             self._making.discard(group_id)
@@ -254,10 +257,22 @@ class Groups:
         replica = self.replicas.pop(group_id)
         replica.close()
         service.close(Failure(Reason.UNKNOWN_TOPIC, f"topic {service.topic!r} was deleted"))
-        self._delete_data(group_id)
+        self._let_go(group_id)
 
-    def _delete_data(self, group_id: int) -> None:
-        self._run(group_id, self._directory.delete_job(group_id), _nothing, _ignore)
+    def _let_go(self, group_id: int) -> None:
+        """Its data goes as soon as a restart would know why. Were it gone before, the node could come back without
+        it and in a state in which the group is still wanted, make it anew, and vote in it a second time."""
+        if self.controller is not None:
+            self._gone[group_id] = self.controller.machine.applied_index
+            self.delete_gone()
+
+    def delete_gone(self) -> None:
+        """Removes the data of groups whose deletion is durable."""
+        controller = self.replicas.get(CONTROLLER_GROUP)
+        durable = controller.log.durable_commit if controller is not None else 0
+        for group_id in [each for each, index in self._gone.items() if index <= durable]:
+            del self._gone[group_id]
+            self._run(group_id, self._directory.delete_job(group_id), _nothing, _ignore)
 
     def _run(
         self, group_id: int, work: Runnable, done: Callable[[], None], failed: Callable[[BaseException], None]

@@ -261,7 +261,7 @@ class Replica:
     def rest(self) -> None:
         """Nothing is going on in the group: the log is left so that damage to its last write can be told from a
         torn one."""
-        if self.log.vouch():
+        if self.log.vouch(self.machine.applied_index):
             self._host.touch(self)
 
     # --- what waits ---

@@ -100,6 +100,7 @@ class PartitionLog:
         "_checkpoint",
         "_checkpoints",
         "_configurations",
+        "_durable_commit",
         "_durable_index",
         "_epoch",
         "_files",
@@ -160,6 +161,7 @@ class PartitionLog:
         self._writing: WriteJob | None = None
         self._retry: WriteJob | None = None
         self._durable_index = found.last_index
+        self._durable_commit = found.hard_state.commit
         self._cache = LogCache(options.cache, found.last_index + 1)
         self._wishes: dict[int, tuple[int, int]] = {}
         self._wish_denied = False
@@ -236,6 +238,11 @@ class PartitionLog:
         return self._hard_state
 
     @property
+    def durable_commit(self) -> int:
+        """Up to where a restart would know the log to be committed; follows the commit index when the log rests."""
+        return self._durable_commit
+
+    @property
     def checkpoint(self) -> Checkpoint:
         """The checkpoint just before the first entry: what a follower that is too far behind receives, so that
         plain entries bring it everything this log still holds. (``latest_checkpoint`` is the one to restore
@@ -298,16 +305,19 @@ class PartitionLog:
         self._staged = True
         self._vouched = False
 
-    def vouch(self) -> bool:
+    def vouch(self, commit: int) -> bool:
         """Stages the hard state once more, for a log that comes to rest; False if nothing was written since the
-        last time.
+        last time. ``commit``: up to where the log is known to be committed.
 
         The last write job has nothing behind it that proves it was ever durable: were its bytes to rot, recovery
         would have to take it for a write that a power cut tore, and forget a vote or an acknowledged entry (see
-        ``scan``). This record vouches for it, and says nothing itself that the log does not say already.
+        ``scan``). This record vouches for it. Of its own it says only how far the log is committed, which otherwise
+        rides along with entries and so stays behind the last ones.
         """
         if self._vouched or self._staged or self.full or self.failed is not None or self._chain.active is None:
             return False
+        committed = max(self._hard_state.commit, min(commit, self._durable_index))
+        self._hard_state = self._hard_state._replace(commit=committed)
         self._staged = self._vouched = True
         return True
 
@@ -392,17 +402,18 @@ class PartitionLog:
     def _plan_write(self) -> WriteJob:
         options = self._options
         entries, self._pending = self._pending, []
+        state = self._recorded_state()
         parts = self._chain.plan(
             entries,
             entries[0].index if entries else self._last_index + 1,
-            self._recorded_state(),
+            state,
             self._terms.term,
             options.segment_bytes,
             options.segment_ms,
             roll=self._roll,
         )
         self._staged = self._roll = False
-        return WriteJob(self._files, self.directory, self._number, self._last_index, parts)
+        return WriteJob(self._files, self.directory, self._number, self._last_index, state.commit, parts)
 
     # --- installing a checkpoint -------------------------------------------------------------------------------
 
@@ -475,6 +486,7 @@ class PartitionLog:
         self._writing = None
         self._chain.written(job.parts)
         self._set_durable(max(self._durable_index, job.durable_index))
+        self._durable_commit = max(self._durable_commit, job.commit)
         if isinstance(job, InstallJob):
             self._checkpoints = [job.stored]
 

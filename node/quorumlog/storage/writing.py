@@ -101,17 +101,21 @@ class Part:
 
 
 class WriteJob:
-    """One group commit. ``number``: the highest Ready number whose work is durable when the job is done."""
+    """One group commit. ``number``: the highest Ready number whose work is durable when the job is done.
+    ``commit``: the commit index that it records."""
 
-    __slots__ = ("_directory", "_done", "_files", "durable_index", "number", "parts")
+    __slots__ = ("_directory", "_done", "_files", "commit", "durable_index", "number", "parts")
 
-    def __init__(self, files: Files, directory: str, number: int, durable_index: int, parts: list[Part]) -> None:
+    def __init__(
+        self, files: Files, directory: str, number: int, durable_index: int, commit: int, parts: list[Part]
+    ) -> None:
         self._files = files
         self._directory = directory
         self._done = 0
         self.number = number
         self.durable_index = durable_index
         """Entries up to here are durable when the job is done; lowered when some of them are replaced meanwhile."""
+        self.commit = commit
         self.parts = parts
 
     def run(self) -> None:
@@ -126,7 +130,7 @@ class WriteJob:
 
     def retry(self) -> WriteJob:
         """A new job for what this one did not get done, at the same positions."""
-        again = WriteJob(self._files, self._directory, self.number, self.durable_index, self.parts)
+        again = WriteJob(self._files, self._directory, self.number, self.durable_index, self.commit, self.parts)
         again._done = self._done
         return again
 
@@ -155,7 +159,7 @@ class InstallJob(WriteJob):
         installing: StoredCheckpoint,
         obsolete: Sequence[str],
     ) -> None:
-        super().__init__(files, directory, number, durable_index, parts)
+        super().__init__(files, directory, number, durable_index, installing.checkpoint.index, parts)
         self._source = installing.path
         self.stored = installing._replace(path=installing.path.removesuffix(INSTALLING_SUFFIX) + CHECKPOINT_SUFFIX)
         """As it is named when the job is done."""
