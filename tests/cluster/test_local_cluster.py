@@ -260,7 +260,7 @@ def test_down_stops_all_in_good_order_and_says_when_there_was_nothing_to_stop(da
 def test_the_foreground_stops_its_nodes_when_it_is_told_to_end_even_twice(
     tmp_path: Path, signum: signal.Signals
 ) -> None:
-    arguments = ["up", "--nodes", "1", "--data", str(tmp_path), "--base-port", str(base_port() + 300)]
+    arguments = ["up", "--nodes", "1", "--data", str(tmp_path), "--base-port", str(base_port() + 30)]
     foreground = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True)
     assert foreground.stdout is not None
     for line in foreground.stdout:
@@ -283,7 +283,7 @@ def test_the_foreground_stops_its_nodes_when_it_is_told_to_end_even_twice(
 
 
 def test_a_port_that_was_taken_while_the_cluster_was_down_is_a_clear_failure(tmp_path: Path) -> None:
-    cluster = LocalCluster.create(tmp_path, 1, base_port() + 300)
+    cluster = LocalCluster.create(tmp_path, 1, base_port() + 30)
     # create_server, because it takes the port also while connections of a test before it are in TIME_WAIT.
     with socket.create_server((layout.HOST, layout.port_of(cluster.servers[0]))):
         done = quorumlog("up", "--detach", "--data", str(tmp_path))
@@ -294,7 +294,7 @@ def test_a_port_that_was_taken_while_the_cluster_was_down_is_a_clear_failure(tmp
 
 
 def test_a_node_that_cannot_start_takes_those_started_with_it_down_again(tmp_path: Path) -> None:
-    cluster = LocalCluster.create(tmp_path, 3, base_port() + 300)
+    cluster = LocalCluster.create(tmp_path, 3, base_port() + 30)
     config = layout.config_path(tmp_path, 3)
     config.write_text(config.read_text() + '\n[nonsense]\nkey = "value"\n')
     done = quorumlog("up", "--detach", "--data", str(tmp_path))
@@ -327,7 +327,7 @@ def test_waiting_for_a_node_that_dies_ends_at_once_with_its_last_words(tmp_path:
 
 
 def test_nodes_outlive_a_terminal_that_is_closed_and_are_found_again(tmp_path: Path) -> None:
-    arguments = ["up", "--nodes", "1", "--data", str(tmp_path), "--base-port", str(base_port() + 300)]
+    arguments = ["up", "--nodes", "1", "--data", str(tmp_path), "--base-port", str(base_port() + 30)]
     foreground = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert foreground.stdout is not None
     for line in foreground.stdout:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from quorumlog.cluster.bench.machine import file_system
 from quorumlog.cluster.launcher import LocalCluster
@@ -16,15 +18,35 @@ from quorumlog.cluster.layout import DEFAULT_ENGINE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Below the kernel's ephemeral ports, so that no outgoing connection takes a node's port while the node is dead;
-#: and spread by pid, so that two runs at a time seldom look for the same ones.
+#: Below the kernel's ephemeral ports, so that no outgoing connection takes a node's port while the node is dead.
 FIRST_BASE_PORT = 20_000
-BASE_PORT_STEP = 10
-BASE_PORTS = 1_000
+#: A cluster and its links lie within a block.
+BLOCK_PORTS = 400
+BLOCKS = 30
+_held: list[IO[bytes]] = []
 
 
+@cache
 def base_port() -> int:
-    return FIRST_BASE_PORT + BASE_PORT_STEP * (os.getpid() % BASE_PORTS)
+    """Where this process looks for ports: the beginning of a block that no other process has, while it lives.
+
+    The ports of nodes that are dead, and of links to them, look free to everybody: of two runs at a time, one would
+    take what the other wants back.
+    """
+    directory = Path(tempfile.gettempdir()) / f"quorumlog-ports-{os.getuid()}"
+    directory.mkdir(exist_ok=True)
+    first = os.getpid() % BLOCKS
+    for number in range(BLOCKS):
+        block = (first + number) % BLOCKS
+        file = (directory / str(block)).open("wb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        _held.append(file)
+        return FIRST_BASE_PORT + BLOCK_PORTS * block
+    return FIRST_BASE_PORT + BLOCK_PORTS * first
 
 
 def disk_directory() -> Path:
