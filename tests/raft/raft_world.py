@@ -156,6 +156,7 @@ class World:
                 self.transfer,
                 self.unreachable,
                 self.compact,
+                self.resign,
                 self.rest,
                 self.wake,
                 self.forget,
@@ -254,6 +255,11 @@ class World:
 
     def leader_lost(self) -> None:
         self.pick().raft.leader_lost()
+
+    def resign(self) -> None:
+        member = self.leader()
+        if member is not None:
+            member.raft.resign()
 
     def unreachable(self) -> None:
         member = self.leader()

@@ -380,6 +380,31 @@ def test_a_leader_whose_disk_stalls_hands_leadership_over() -> None:
     trio.until(lambda: trio.replica(leader, group).digest == trio.replica(successor, group).digest)
 
 
+def test_a_leader_that_cannot_read_what_it_has_to_apply_hands_leadership_over() -> None:
+    """Found by the simulator (seed 2717): entries of before its restart, which only the disk had."""
+    trio = Trio()
+    trio.make_topic()
+    group = trio.group()
+    fill(trio, 3)
+    for node in trio.ids:
+        trio.kill(node)
+    victim = 1
+    trio.unreadable = {victim}
+    for node in trio.ids:
+        trio.start(node)
+    trio.until(lambda: trio.leader(group) is not None)
+    leader = trio.leader(group)
+    assert leader is not None
+    if leader != victim:
+        trio.ask(leader, lambda node, done: node.transfer_leadership("t", 0, victim, done))
+    trio.until(lambda: trio.replica(victim, group).role == "leader")
+    trio.until(lambda: any(isinstance(event, DiskStalled) for event in trio.events[victim]))
+    trio.until(lambda: trio.leader(group) not in (None, victim))
+    assert isinstance(trio.append(trio.led(), [b"z"])[0], Appended)
+    trio.release(victim)
+    trio.until(lambda: trio.replica(victim, group).digest == trio.replica(trio.led(), group).digest)
+
+
 def test_a_failed_fsync_takes_the_replica_out_and_a_fresh_one_takes_its_place() -> None:
     trio = Trio()
     trio.make_topic()

@@ -50,7 +50,7 @@ class HandClock:
 
 class Trio:
     """``nodes`` by id. ``cut`` holds (from, to) pairs whose frames are lost; ``stalled`` the nodes whose disk does
-    not answer."""
+    not answer writes, ``unreadable`` those whose disk does not answer reads."""
 
     def __init__(self, count: int = 3, **settings: Any) -> None:
         self.clock = HandClock()
@@ -61,6 +61,7 @@ class Trio:
         self.events: dict[int, list[Event]] = {node: [] for node in self.ids}
         self.cut: set[tuple[int, int]] = set()
         self.stalled: set[int] = set()
+        self.unreadable: set[int] = set()
         self.withheld: list[tuple[int, Job]] = []
         self.frames = 0
         for node in self.ids:
@@ -124,7 +125,8 @@ class Trio:
             if not jobs:
                 return
             node, job = jobs.pop(0)
-            if node in self.stalled and job.priority is JobPriority.WRITE:
+            silent = {JobPriority.WRITE: self.stalled, JobPriority.READ: self.unreadable}.get(job.priority, ())
+            if node in silent:
                 self.withheld.append((node, job))
             elif node in self.nodes:
                 self._run(node, job)
@@ -146,6 +148,7 @@ class Trio:
     def release(self, node: int) -> None:
         """The stalled disk answers."""
         self.stalled.discard(node)
+        self.unreadable.discard(node)
         jobs = [job for owner, job in self.withheld if owner == node]
         self.withheld = [item for item in self.withheld if item[0] != node]
         for job in jobs:

@@ -146,7 +146,11 @@ def misdirected_write(disk: SimulatedDisk, place: Place, random: Random) -> int:
     if sector is None:
         return 0
     directory = place.path.rpartition("/")[0]
-    sources = [name for name in disk.durable_names(directory) if name.endswith((SEGMENT_SUFFIX, CHECKPOINT_SUFFIX))]
+    sources = [
+        name
+        for name in disk.durable_names(directory)
+        if name.endswith((SEGMENT_SUFFIX, CHECKPOINT_SUFFIX)) and disk.exists(f"{directory}/{name}")
+    ]
     source = f"{directory}/{random.choice(sources)}"
     content = disk.durable_content(source)
     at = random.randrange(max(1, len(content) // SECTOR_BYTES)) * SECTOR_BYTES

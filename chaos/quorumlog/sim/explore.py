@@ -37,7 +37,12 @@ def _settle() -> None:
 
 def _run_over(workload: Workload, engine: str, control: bool, destroy: bool, seed: int) -> Result:
     options = options_of(seed, engine, workload, control=control)
-    return run_seed(seed, replace(options, destroy=True) if destroy else options)
+    try:
+        return run_seed(seed, replace(options, destroy=True) if destroy else options)
+    except Exception as error:
+        # A defect of the simulator itself: of thousands of seeds it must be known which.
+        error.add_note(f"in seed {seed}, workload {workload.value}")
+        raise
 
 
 def explore(

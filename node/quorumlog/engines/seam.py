@@ -169,6 +169,9 @@ class Core(Protocol):
 
     def leader_lost(self) -> None: ...
 
+    def resign(self) -> None:
+        """Lead no more, without a successor; nothing where an engine cannot."""
+
     def wake(self) -> None: ...
 
     def become_quiet(self, absent: frozenset[ReplicaId] = frozenset()) -> bool: ...

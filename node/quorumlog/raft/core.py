@@ -305,6 +305,14 @@ class Raft:
         self._leader = None
         self._drop_forwarded_reads()
 
+    def resign(self) -> None:
+        """A leader that can be of no use, not even by handing over, follows from here on: the others elect.
+
+        What it had not committed may come to nothing.
+        """
+        if self._leadership is not None:
+            self._become_follower(self._term, None)
+
     def report_unreachable(self, peer: ReplicaId) -> None:
         """Messages to ``peer`` were lost."""
         if self._leadership is not None:

@@ -61,6 +61,7 @@ class Replica:
         "_leader",
         "_leading_since_ms",
         "_leading_term",
+        "_reading_since_ms",
         "_saved",
         "_stalled",
         "_unpersisted",
@@ -110,6 +111,7 @@ class Replica:
         self._saved = 0
         self._writing = False
         self._writing_since_ms = 0
+        self._reading_since_ms = 0
         self._stalled = False
         self.drop_due = False
         self.inbox = inbox
@@ -320,6 +322,7 @@ class Replica:
             self._submit_write()
         read = log.read_job()
         if read is not None:
+            self._reading_since_ms = self._host.now_ms()
             self._submit(read, JobPriority.READ, self.raft.on_entries_loaded)
         if log.wish_denied():
             self.raft.on_entries_loaded()
@@ -379,7 +382,7 @@ class Replica:
     ) -> None:
         def finish(error: BaseException | None) -> None:
             if priority is JobPriority.WRITE:
-                self._writing = self._stalled = False
+                self._writing = False
             if self.closed:
                 self._close_log()
             elif error is None:
@@ -409,34 +412,45 @@ class Replica:
         self._writing_since_ms = self._host.now_ms()
 
     def leave_stalled_disk(self, now_ms: int, patience_ms: int) -> None:
-        """On a leader whose write has been under way for longer than ``patience_ms``: hands over.
+        """On a leader whose write, or reading of entries that it has to apply or to send, has been under way for
+        longer than ``patience_ms``: hands over.
 
         A disk that hangs raises no error, and its node goes on sending heartbeats: the followers stand by a leader
         that commits with *their* disks and can apply and acknowledge nothing, for as long as its own disk likes. It
         cannot win another election meanwhile: its vote for itself waits for the same disk.
         """
-        stalled_ms = now_ms - self._writing_since_ms
-        if not self._writing or stalled_ms <= patience_ms or not self.raft.is_leader:
+        since_ms = [self._writing_since_ms] if self._writing else []
+        since_ms += [self._reading_since_ms] if self.log.reading else []
+        stalled_ms = now_ms - min(since_ms, default=now_ms)
+        if stalled_ms <= patience_ms:
+            self._stalled = False
+            return
+        if not self.raft.is_leader:
             return
         if not self._stalled:
             self._stalled = True
             self._host.emit(DiskStalled(self.group_id, stalled_ms))
-        self._step_aside()
+        self._step_aside(unreadable=self.log.reading)
 
-    def _step_aside(self) -> None:
-        """A leader that cannot write is of no use to its followers: hand over to the one that has most."""
+    def _step_aside(self, *, unreadable: bool = False) -> None:
+        """A leader that cannot write is of no use to its followers: hand over to the one that has most; or, if what
+        that one lacks is ``unreadable`` as well, let them elect."""
         raft = self.raft
         if not raft.is_leader:
             return
+        status = raft.status()
         followers = [
             follower
-            for follower in raft.status().followers
+            for follower in status.followers
             if follower.recent_active and follower.replica in raft.configuration.voters
         ]
-        if followers:
-            self.transfer_leadership(
-                max(followers, key=lambda follower: (follower.match, -follower.replica)).replica
-            )
+        if not followers:
+            return
+        best = max(followers, key=lambda follower: (follower.match, -follower.replica))
+        if unreadable and best.match < status.last_index:
+            raft.resign()
+        else:
+            self.transfer_leadership(best.replica)
 
     # --- installing a checkpoint ---
 

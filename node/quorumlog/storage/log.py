@@ -238,6 +238,11 @@ class PartitionLog:
         return self._hard_state
 
     @property
+    def reading(self) -> bool:
+        """Entries that the core has wished for are being read."""
+        return self._reading is not None
+
+    @property
     def durable_commit(self) -> int:
         """Up to where a restart would know the log to be committed; follows the commit index when the log rests."""
         return self._durable_commit

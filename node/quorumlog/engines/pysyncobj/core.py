@@ -300,6 +300,9 @@ class PySyncObjCore:
     def leader_lost(self) -> None:
         """Nor does it forget a leader earlier."""
 
+    def resign(self) -> None:
+        """Nor can it be told to lead no more."""
+
     def wake(self) -> None:
         """It is always awake."""
 
