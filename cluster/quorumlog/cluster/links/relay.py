@@ -100,7 +100,7 @@ class Target:
 
 
 class Tasks:
-    """Tasks that nobody waits for, until all are ended."""
+    """Tasks that nobody waits for, until all are ended; what one of them fails with is said at once."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
@@ -108,7 +108,13 @@ class Tasks:
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            context = {"message": "a link failed", "exception": error, "task": task}
+            asyncio.get_running_loop().call_exception_handler(context)
 
     async def end(self) -> None:
         tasks = list(self._running)
