@@ -177,6 +177,30 @@ def test_a_commit_that_comes_between_going_back_and_taking_over_again_is_gone_ba
     assert trio.commit(1, 1, session=8, epoch=forced.owner_epoch).offset == 1
 
 
+def test_a_forced_start_that_is_refused_when_it_had_gone_back_does_not_say_that_nothing_happened() -> None:
+    """Found by the simulator (consumers' seed 776): somebody else took a lease between Reset and Acquire."""
+    trio = OffsetTrio(records=10)
+    trio.acquire()
+    trio.commit(8, 1)
+    leader = trio.led()
+    between: list[object] = []
+
+    def intrude(one: Node) -> None:
+        rival = AcquireRequest("g", "rival", 9, EARLIEST, exclusive=True, lease_ms=5_000)
+        one.offsets.acquire("t", 0, rival, 0, between.append)
+
+    def both(one: Node, done: Callable[[object], None]) -> None:
+        forced = AcquireRequest("g", "owner-8", 8, EARLIEST, force_start=True)
+        one.offsets.acquire("t", 0, forced, 0, done)
+        one.offsets.audit("t", 0, 0, lambda _: intrude(one))
+
+    (refused,) = trio.ask(leader, both)
+    assert [type(each) for each in between] == [AcquiredOffset], "the rival did get in between"
+    assert isinstance(refused, Failure)
+    assert (refused.reason, refused.outcome) == (Reason.OWNED, Outcome.UNKNOWN)
+    assert trio.stored() == 0, "it had gone back"
+
+
 def retired(trio: OffsetTrio) -> int:
     """Has retention move the log's start; returns it."""
     trio.fill(120)

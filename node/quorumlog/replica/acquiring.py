@@ -12,12 +12,13 @@ owns the partition, so it is done under the caller's tenure and the caller acqui
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from quorumlog.machine.offset_commands import Acquire, Release, Reset
 from quorumlog.machine.offset_results import Acquired, OutOfRange, WasReset
 from quorumlog.replica.api import AtTime, Done, OffsetFound
-from quorumlog.replica.failures import Failure, Reason
+from quorumlog.replica.failures import Failure, Outcome, Reason
 from quorumlog.replica.offset_api import AcquiredOffset, AcquireRequest, StartAt, StartRule
 from quorumlog.replica.offset_refusals import refusal
 from quorumlog.replica.starting import Bounds, FingerprintCheck, Start, resolve_start
@@ -92,7 +93,11 @@ class Acquiring:
 
     def _acquired(self, result: object) -> None:
         if not isinstance(result, Acquired):
-            self._done(refusal(self._asked.group, self._ground.refuse.name, result))
+            failure = refusal(self._asked.group, self._ground.refuse.name, result)
+            if self._going_back is not None:
+                # Somebody came between the Reset and this: it is refused, and yet the stored offset was moved.
+                failure = replace(failure, outcome=Outcome.UNKNOWN)
+            self._done(failure)
             return
         self._owner_epoch = result.owner_epoch
         first, start = self._first, self._going_back
