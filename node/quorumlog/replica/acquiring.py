@@ -93,11 +93,7 @@ class Acquiring:
 
     def _acquired(self, result: object) -> None:
         if not isinstance(result, Acquired):
-            failure = refusal(self._asked.group, self._ground.refuse.name, result)
-            if self._going_back is not None:
-                # Somebody came between the Reset and this: it is refused, and yet the stored offset was moved.
-                failure = replace(failure, outcome=Outcome.UNKNOWN)
-            self._done(failure)
+            self._fail(refusal(self._asked.group, self._ground.refuse.name, result))
             return
         self._owner_epoch = result.owner_epoch
         first, start = self._first, self._going_back
@@ -153,7 +149,7 @@ class Acquiring:
 
         def pinned(result: object) -> None:
             if isinstance(result, Failure):
-                self._done(result)
+                self._fail(result)
             elif isinstance(result, OutOfRange):
                 self._resolve_again(first)  # retention has moved the log's start meanwhile
             else:
@@ -172,7 +168,7 @@ class Acquiring:
             return True
         where = f"group {self._asked.group!r} in {self._ground.refuse.name}"
         why = f"the position of {where} was changed by others {_ATTEMPTS} times while its start was resolved"
-        self._done(Failure(Reason.OVERLOADED, why, retry_after_ms=_AGAIN_MS))
+        self._fail(Failure(Reason.OVERLOADED, why, retry_after_ms=_AGAIN_MS))
         return False
 
     def _go_back(self, start: Start, stored: Stored) -> None:
@@ -186,7 +182,7 @@ class Acquiring:
                 self._reset_version = result.stored.version
                 self.begin()
             else:
-                self._done(refusal(self._asked.group, self._ground.refuse.name, result))
+                self._fail(refusal(self._asked.group, self._ground.refuse.name, result))
 
         self._ground.run(command, self._deadline_ms, reset)
 
@@ -221,6 +217,12 @@ class Acquiring:
         if not first.renewed:
             release = Release(ground.host.wall_ms(), ground.node_id, asked.group, asked.session, self._owner_epoch)
             ground.run(release, self._deadline_ms, _nothing)
+        self._fail(failure)
+
+    def _fail(self, failure: Failure) -> None:
+        """However it fails once the stored offset has been reset: that it was moved stays."""
+        if self._going_back is not None:
+            failure = replace(failure, outcome=Outcome.UNKNOWN)
         self._done(failure)
 
     def _answer(self, first: Acquired, start: Start) -> None:
