@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from quorumlog.check import EventType
+from quorumlog.check.forms import told_acquired, told_stored
 from quorumlog.check.offset_evidence import register_key
 from quorumlog.client.errors import NotDone
 from quorumlog.client.offset_types import Fate, Fingerprint
@@ -29,7 +30,7 @@ from quorumlog.replica.offset_api import (
 )
 from quorumlog.sim.calls import Lost
 from quorumlog.sim.clients import CALL_TIMEOUT_MS, client_error, node_at, partition_key
-from quorumlog.sim.telling import Teller, error_of, told_acquired, told_stored
+from quorumlog.sim.telling import Teller, error_of
 from quorumlog.sim.world import MS
 from quorumlog.wire.batch import decode_batch
 from quorumlog.wire.header import parse_header

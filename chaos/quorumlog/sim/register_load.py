@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from quorumlog.check import EventType
+from quorumlog.check.forms import told_acquired
 from quorumlog.machine.offset_commands import CommitItem
 from quorumlog.replica import Failure, Reason
 from quorumlog.replica.offset_api import (
@@ -20,7 +21,7 @@ from quorumlog.replica.offset_api import (
 from quorumlog.sim.asking import Asker
 from quorumlog.sim.audits import Auditor
 from quorumlog.sim.registers import Operator, Owner, Register, Watcher, fetch
-from quorumlog.sim.telling import Teller, told_acquired
+from quorumlog.sim.telling import Teller
 from quorumlog.sim.world import MS
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from quorumlog.check import EventType
+from quorumlog.check.forms import told_acquired, told_stored
 from quorumlog.check.offset_evidence import register_key
 from quorumlog.machine.offset_commands import CommitItem
 from quorumlog.machine.offset_results import FateKnown
@@ -33,7 +34,7 @@ from quorumlog.replica.offset_api import (
 )
 from quorumlog.sim.asking import Asker
 from quorumlog.sim.clients import partition_key
-from quorumlog.sim.telling import Teller, told_acquired, told_stored
+from quorumlog.sim.telling import Teller
 from quorumlog.sim.world import MS
 
 if TYPE_CHECKING:

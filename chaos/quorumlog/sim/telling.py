@@ -9,9 +9,7 @@ from quorumlog.check import EventType
 from quorumlog.sim.calls import Lost
 
 if TYPE_CHECKING:
-    from quorumlog.machine.offset_results import Stored
     from quorumlog.replica import Failure
-    from quorumlog.replica.offset_api import AcquiredOffset
     from quorumlog.sim.clients import Shared
 
 
@@ -44,20 +42,3 @@ class Teller:
 
 def error_of(result: Failure | Lost) -> str:
     return "lost" if isinstance(result, Lost) else result.reason.name
-
-
-def told_stored(stored: Stored | None) -> list[Any] | None:
-    """How the history has it."""
-    return None if stored is None else [stored.offset, stored.version, stored.metadata.decode("utf-8", "replace")]
-
-
-def told_acquired(acquired: AcquiredOffset) -> dict[str, Any]:
-    return {
-        "epoch": acquired.owner_epoch,
-        "offset": acquired.start_offset,
-        "reason": acquired.reason.name,
-        "stored": told_stored(acquired.stored),
-        "log_start": acquired.log_start,
-        "log_end": acquired.log_end,
-        "released": acquired.released,
-    }

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from quorumlog.chaos.workloads.ground import partition_key
-from quorumlog.chaos.workloads.telling import Teller, kind_of, told_acquired, words_of
+from quorumlog.chaos.workloads.telling import Teller, kind_of, words_of
 from quorumlog.chaos.workloads.values import decode
 from quorumlog.check import EventType
+from quorumlog.check.forms import told_acquired
 from quorumlog.check.offset_evidence import register_key
 from quorumlog.client.consumer_events import MembershipLost, PartitionAcquired, PartitionLost, PartitionRevoked
 from quorumlog.client.offset_types import TopicPartition

@@ -19,7 +19,8 @@ from quorumlog.chaos.workloads.register_client import (
     reset,
     told_rule,
 )
-from quorumlog.chaos.workloads.telling import Teller, told_acquired
+from quorumlog.chaos.workloads.telling import Teller
+from quorumlog.check.forms import told_acquired
 from quorumlog.client import Claim, OutcomeUnknown, QuorumlogError
 from quorumlog.client.errors import Reason
 from quorumlog.client.offset_calls import Fallback, StartPolicy

@@ -10,7 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from quorumlog.chaos.workloads.ground import partition_key
-from quorumlog.chaos.workloads.telling import Teller, told_acquired, told_stored
+from quorumlog.chaos.workloads.telling import Teller
+from quorumlog.check.forms import told_acquired, told_stored
 from quorumlog.check.offset_evidence import register_key
 from quorumlog.client import OffsetAdmin, QuorumlogError
 from quorumlog.client.errors import OutcomeUnknown, Reason, make_error

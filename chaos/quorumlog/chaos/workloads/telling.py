@@ -9,8 +9,6 @@ from quorumlog.client import NotDone, QuorumlogError
 
 if TYPE_CHECKING:
     from quorumlog.chaos.workloads.ground import Ground
-    from quorumlog.client.offset_calls import Acquired
-    from quorumlog.client.offset_types import StoredOffset
 
 
 def kind_of(error: QuorumlogError) -> EventType:
@@ -60,21 +58,3 @@ class Teller:
         """A question, which changes nothing, ended with this error: so it did not happen, whatever the error
         says."""
         self.end(invocation, EventType.FAIL, None, words_of(error), node)
-
-
-def told_stored(stored: StoredOffset | None) -> list[Any] | None:
-    """How the history has a stored offset."""
-    return None if stored is None else [stored.offset, stored.version, stored.metadata.decode("utf-8", "replace")]
-
-
-def told_acquired(acquired: Acquired) -> dict[str, Any]:
-    """How the history has a granted Acquire."""
-    return {
-        "epoch": acquired.owner_epoch,
-        "offset": acquired.start_offset,
-        "reason": acquired.reason.name,
-        "stored": told_stored(acquired.stored),
-        "log_start": acquired.log_start,
-        "log_end": acquired.log_end,
-        "released": acquired.released,
-    }
