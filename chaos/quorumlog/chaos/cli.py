@@ -6,7 +6,6 @@ be carried through), 2 bad usage, 4 something was found.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -18,11 +17,23 @@ from rich.text import Text
 from quorumlog.chaos.checking import check
 from quorumlog.chaos.outcome import RunRecord, reasons
 from quorumlog.chaos.places import PlaceKind
+from quorumlog.chaos.places.place import NotPossible
 from quorumlog.chaos.planting import mutants
 from quorumlog.chaos.reporting import report
 from quorumlog.chaos.scenario import Scenario, Suite
+from quorumlog.cluster.asynchronous import run_tidily
 from quorumlog.cluster.failures import FAILED, FOUND_SOMETHING
-from quorumlog.cluster.output import Format, FormatOption, console, duration, error_console, print_json, table
+from quorumlog.cluster.layout import Engine
+from quorumlog.cluster.output import (
+    Format,
+    FormatOption,
+    console,
+    counted,
+    duration,
+    error_console,
+    print_json,
+    table,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +78,7 @@ def list_scenarios(
     if output is Format.JSON:
         print_json([_listed(scenario, lacks) for scenario in shown])
         return
-    listing = table("scenario", "nodes", "load", "s", "faults", "suites", right=("nodes", "s"))
+    listing = table("scenario", "nodes", "load", "s", "faults", "suites", right=("nodes", "s"), whole=("scenario",))
     for scenario in shown:
         why = "; ".join(lacks[need] for need in sorted(scenario.needs) if need in lacks)
         faults = Text(", ".join(scenario.faults) or "none")
@@ -83,9 +94,9 @@ def list_scenarios(
         )
     console.print(listing)
     cells = sum(len(scenario.faults) or 1 for scenario in shown)
-    console.print(f"\n{len(shown)} scenarios, {cells} cells of scenario × fault")
+    console.print(f"\n{counted(len(shown), 'scenario')}, {counted(cells, 'cell')} of scenario × fault")
     for what, reason in NOT_OFFERED.items():
-        console.print(f"not among them: {what}: {reason}", style="dim")
+        console.print(f"not among them: {what}: {reason}", style="dim", soft_wrap=True)
 
 
 def _listed(scenario: Scenario, lacks: dict[Ability, str]) -> dict[str, object]:
@@ -109,7 +120,7 @@ def run_scenarios(
     ] = None,
     suite: SuiteOption = None,
     where: WhereOption = PlaceKind.LOCAL,
-    engine: Annotated[str, typer.Option(help="raft or pysyncobj.")] = "raft",
+    engine: Annotated[Engine, typer.Option(help="What replicates (attached: grants say it).")] = Engine.raft,
     seed: Annotated[int, typer.Option(help="Decides the load's and the faults' random choices.")] = 1,
     directory: Annotated[
         Path | None, typer.Option("--output", help="Where the runs go; a new directory under ./chaos-runs.")
@@ -128,12 +139,15 @@ def run_scenarios(
 
     try:
         scenarios = chosen(names or [], suite)
-    except LookupError as error:
+        place_for = place_maker(where, engine.value, server or [], grants)
+    except (LookupError, NotPossible) as error:
         raise typer.BadParameter(str(error)) from None
-    place_for = place_maker(where, engine, server or [], grants)
     target = directory or Path("chaos-runs") / time.strftime("%Y%m%d-%H%M%S")
     if output is Format.TEXT:
-        console.print(f"{len(scenarios)} scenarios in {where}, engine {engine}, seed {seed}; runs go to {target}")
+        begins = (
+            f"{counted(len(scenarios), 'scenario')} in {where}, engine {engine}, seed {seed}; runs go to {target}"
+        )
+        console.print(begins, soft_wrap=True)
     with error_console.status("") as status:
 
         def begun(scenario: Scenario) -> Callable[[str], None]:
@@ -143,7 +157,7 @@ def run_scenarios(
             if output is Format.TEXT:
                 _print_record(record)
 
-        records = asyncio.run(run_all(scenarios, place_for, seed, target, begun, ended))
+        records = run_tidily(run_all(scenarios, place_for, seed, target, begun, ended))
     try:
         page = str(write_reports(target))
     except NotInstalled as error:
@@ -166,8 +180,8 @@ def _print_record(record: RunRecord) -> None:
         line.append(f"  {record.skipped}", style="dim")
     else:
         line.append(
-            f"  {record.operation_count:,} operations, {record.fault_count} faults, {record.failovers} elections,"
-            f" {record.checks:,} checks"
+            f"  {counted(record.operation_count, 'operation')}, {counted(record.fault_count, 'fault')},"
+            f" {counted(record.failovers, 'election')}, {counted(record.checks, 'check')}"
         )
         if record.alive_ns:
             line.append(f", served again {duration((record.alive_ns - record.healed_ns) / 1e9)} after healing")
@@ -181,8 +195,9 @@ def _print_record(record: RunRecord) -> None:
 def _print_tally(tally: Tally, page: str) -> None:
     console.print(
         f"\n{tally.true} true, {tally.false} false, {tally.unknown} unknown, {tally.skipped} skipped;"
-        f" {tally.operations:,} operations, {tally.faults:,} faults, {tally.failovers:,} elections,"
-        f" {tally.checks:,} checks in {duration(tally.seconds)}"
+        f" {counted(tally.operations, 'operation')}, {counted(tally.faults, 'fault')},"
+        f" {counted(tally.failovers, 'election')}, {counted(tally.checks, 'check')} in {duration(tally.seconds)}",
+        soft_wrap=True,
     )
     if tally.found:
         listing = table("found", "runs", "times", "first after", right=("runs", "times", "first after"))
@@ -190,4 +205,4 @@ def _print_tally(tally: Tally, page: str) -> None:
             first = duration(found["first_s"]) if "first_s" in found else "-"
             listing.add_row(name, str(found["runs"]), f"{found['times']:,}", first)
         console.print(listing)
-    console.print(f"report: {page}")
+    console.print(f"report: {page}", soft_wrap=True)

@@ -52,6 +52,8 @@ class RunRecord:
     (``first_s``; nothing without a witness)."""
     skipped: str = ""
     """Why it was not run; then all else is empty."""
+    left_harmed: str = ""
+    """What could not be undone in a cluster that stays: nothing more must be done to it."""
     began_utc: str = ""
     utc_minus_monotonic_ns: int = 0
     """What to add to a time of the history to get UTC: nodes' logs have that. 0: not known."""

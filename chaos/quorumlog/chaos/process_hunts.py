@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from quorumlog.client import Admin, Producer
 from quorumlog.client.errors import QuorumlogError
 from quorumlog.cluster import layout
+from quorumlog.cluster.asynchronous import run_tidily
 from quorumlog.cluster.launcher import LocalCluster, NodeFailed
 from quorumlog.cluster.throwaway import base_port, disk_directory
 from quorumlog.planted.bugs import PROCESS_BUGS
@@ -36,7 +37,7 @@ _TOPIC: Final = "planted"
 
 def hunt_process(name: str) -> Hunt:
     """Runs the scenario with the bug in every node, then without it."""
-    return asyncio.run(_hunt(name))
+    return run_tidily(_hunt(name))
 
 
 async def _hunt(name: str) -> Hunt:

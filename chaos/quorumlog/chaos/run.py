@@ -19,7 +19,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from quorumlog.chaos import outcome
 from quorumlog.chaos.faults import Scene
@@ -27,7 +27,7 @@ from quorumlog.chaos.faults.links import Links
 from quorumlog.chaos.nemesis import Nemesis
 from quorumlog.chaos.outcome import RunRecord
 from quorumlog.chaos.places import PlaceKind
-from quorumlog.chaos.places.place import describe_lacks
+from quorumlog.chaos.places.place import NotPossible, describe_lacks
 from quorumlog.chaos.workloads import Setting
 from quorumlog.chaos.workloads.catalog import workload_named
 from quorumlog.chaos.workloads.workload import patience_s
@@ -108,27 +108,54 @@ class _Run:
         self._tell = tell
         self._recorder = Recorder()
         self._expectations = Expectations()
+        self._obstacles: list[str] = []
+        """What kept the run from being carried through, for which the cluster is not to blame."""
 
     async def carry_out(self, directory: Path) -> None:
         record, began = self._record, time.monotonic()
         try:
             self._tell("starting")
-            await self._place.start()
-            await self._on_the_cluster()
-        except (NodeFailed, QuorumlogError) as error:
-            record.why.append(f"{type(error).__name__}: {error}")
-        except Exception as error:
+            if await self._start():
+                await self._on_the_cluster()
+        except* (NodeFailed, QuorumlogError) as errors:
+            record.why += [f"{type(error).__name__}: {error}" for error in _leaves(errors)]
+        except* NotPossible as errors:
+            self._obstacles += [str(error) for error in _leaves(errors)]
+        except* Exception as errors:
             # A suite of an hour must not end for one run of it; but what cannot be explained is never a success.
-            record.why.append(f"the run broke off: {error!r}")
-            await asyncio.to_thread((directory / DEFECT_FILE).write_text, traceback.format_exc())
+            record.why += [f"the run broke off: {error!r}" for error in _leaves(errors)]
+            await asyncio.to_thread(
+                (directory / DEFECT_FILE).write_text, "".join(traceback.format_exception(errors))
+            )
         finally:
-            await self._place.keep_logs(directory)
-            await self._place.close()
+            await self._leave(directory)
         self._tell("judging")
         self._recorder.close(Setting.now_ns())
         await asyncio.to_thread(self._judge)
         await asyncio.to_thread(write_history, directory / outcome.HISTORY_FILE, self._recorder.events)
         record.duration_s = round(time.monotonic() - began, 1)
+
+    async def _start(self) -> bool:
+        try:
+            await self._place.start()
+        except (NodeFailed, NotPossible) as error:
+            self._obstacles.append(f"no cluster to run on: {error}")
+            return False
+        return True
+
+    async def _leave(self, directory: Path) -> None:
+        """Keeps what the nodes have said and takes the cluster down. One that stays is left as it was, or the
+        record says what is still wrong with it."""
+        try:
+            await self._place.keep_logs(directory)
+        except OSError as error:
+            self._obstacles.append(f"the nodes' logs could not be kept: {error}")
+        finally:
+            try:
+                await self._place.close()
+            except NotPossible as error:
+                self._record.left_harmed = str(error)
+                self._obstacles.append(str(error))
 
     async def _on_the_cluster(self) -> None:
         scenario, place = self._scenario, self._place
@@ -233,7 +260,7 @@ class _Run:
             report = judge(events, self._expectations)
             found = account(events, int(record.patience_s * 1000))
         except MalformedHistory as error:
-            record.why.append(f"the history is malformed: {error}")
+            record.why += [f"the history is malformed: {error}", *self._obstacles]
             return
         record.operations = found.operations
         for fault in found.faults:
@@ -245,10 +272,11 @@ class _Run:
         record.why += [f"{found.kind.value}: {found.key}: {found.message}" for found in report.anomalies]
         record.why += found.complaints
         record.why += self._beyond_bounds(found)
-        wrong = bool(record.why)
-        record.why += [f"unknown: {why}" for why in report.doubts]
+        wrong, unknown = bool(record.why), [*self._obstacles, *report.doubts]
+        record.why += [f"unknown: {why}" for why in unknown]
         record.why += [f"proves nothing: {why}" for why in report.vacuous]
-        record.verdict = (Verdict.FALSE if wrong else report.verdict).value
+        verdict = Verdict.UNKNOWN if self._obstacles else report.verdict
+        record.verdict = (Verdict.FALSE if wrong else verdict).value
 
     def _beyond_bounds(self, found: Account) -> Iterator[str]:
         """What the scenario does not allow although no anomaly comes of it."""
@@ -265,6 +293,15 @@ class _Run:
                         f"{fault.fault.name}: {gap.service} of {gap.key} was not served for {gap.length_ms:.0f} ms;"
                         f" {allowed_ms:.0f} ms are allowed"
                     )
+
+
+def _leaves(errors: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    """The errors themselves, of however many task groups within one another."""
+    for error in errors.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _with_faults(expectations: Expectations, scenario: Scenario) -> Expectations:

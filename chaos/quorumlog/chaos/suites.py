@@ -72,10 +72,12 @@ async def run_all(
     ended: Callable[[RunRecord], None],
 ) -> list[RunRecord]:
     """One after the other, each over a cluster of its own: two at a time on a small machine would only find that it
-    is small."""
+    is small. A cluster that stays and could not be left as it was is let alone: the rest is not run."""
     records = []
     for scenario in scenarios:
         record = await carry_out(scenario, place_for(scenario), seed, directory / scenario.name, begun(scenario))
         records.append(record)
         ended(record)
+        if record.left_harmed:
+            break
     return records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -15,6 +16,22 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     """``asyncio.run`` on the faster loop."""
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         return runner.run(main)
+
+
+def run_tidily(main: Coroutine[Any, Any, T]) -> T:
+    """``asyncio.run`` for what has things to undo: SIGTERM and SIGHUP end it as Ctrl-C does, in good order."""
+
+    async def until_ended() -> T:
+        task = asyncio.current_task()
+        assert task is not None  # a coroutine that runs is some task's
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(signum, task.cancel)
+        return await main
+
+    try:
+        return asyncio.run(until_ended())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:

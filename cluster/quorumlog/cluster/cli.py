@@ -36,6 +36,7 @@ OWN_COMMANDS = {
 }
 #: What the other parts' commands are for: an entry point has a name and a place but no description.
 PART_HELP = {
+    "chaos": "Real faults on real nodes under load; judge what clients saw.",
     "node": "Run one node in the foreground.",
     "log": "Look into a node's files, offline.",
     "sim": "Explore faults in the deterministic simulator.",

@@ -9,7 +9,6 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +22,7 @@ from quorumlog.cluster.launcher import LocalCluster
 from quorumlog.cluster.layout import (
     DEFAULT_BASE_PORT,
     DEFAULT_ENGINE,
+    Engine,
     LayoutError,
     NodeLayout,
     port_of,
@@ -48,11 +48,6 @@ DataOption = Annotated[
 DEFAULT_DATA = Path("data")
 REFRESH_S = 1.0
 ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Engine(StrEnum):
-    raft = "raft"
-    pysyncobj = "pysyncobj"
 
 
 @dataclass(frozen=True, slots=True)

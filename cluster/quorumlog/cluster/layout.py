@@ -2,10 +2,11 @@
 
 ::
 
-    DIR/cluster.json          what was started, and as which processes (this file's format is private to the
-    launcher) DIR/lock                  held while a launcher starts or stops nodes DIR/node-1/node.toml      what
-    the node is given DIR/node-1/node.log       what the node said, over all its lives DIR/node-1/data/
-    the node's own
+    DIR/cluster.json          what was started, and as which processes (private to the launcher)
+    DIR/lock                  held while a launcher starts or stops nodes
+    DIR/node-1/node.toml      what the node is given
+    DIR/node-1/node.log       what the node said, over all its lives
+    DIR/node-1/data/          the node's own
 
 ``cluster.json`` is replaced whole by rename, so a reader sees the old or the new one and a crash leaves one of
 them.
@@ -17,6 +18,7 @@ import json
 import os
 import socket
 from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from quorumlog.cluster.processes import ProcessIdentity
@@ -32,8 +34,17 @@ CLIENT_PORT, PEER_PORT, METRICS_PORT = 1, 101, 201
 LINK_PORT = 301
 DEFAULT_BASE_PORT = 7400
 HOST = "127.0.0.1"
-DEFAULT_ENGINE = "raft"
 LAST_PORT = 65535
+
+
+class Engine(StrEnum):
+    """What replicates, as options name it."""
+
+    raft = "raft"
+    pysyncobj = "pysyncobj"
+
+
+DEFAULT_ENGINE = Engine.raft.value
 
 Setting = str | int | float | bool
 """A value in a node's configuration file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import fields, is_dataclass
 from enum import Enum, StrEnum
@@ -26,7 +27,10 @@ class Format(StrEnum):
 
 FormatOption = Annotated[Format, typer.Option("--format", help="text for people, json for programs.")]
 
-console = Console(highlight=False)
+#: What is not read on a terminal is read by programs, line by line: nothing is folded there.
+_UNFOLDED = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
+
+console = Console(highlight=False, width=_UNFOLDED)
 #: Progress and remarks: never mixed into what a program reads from stdout.
 error_console = Console(stderr=True, highlight=False)
 
@@ -56,14 +60,22 @@ def as_record(value: Any) -> Any:
     return str(value) if isinstance(value, Enum) else value
 
 
-def table(*columns: str, right: Sequence[str] = ()) -> Table:
-    """An empty table; ``right`` names the columns of numbers."""
+def table(*columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+    """An empty table; ``right`` names the columns of numbers, ``whole`` others that are never folded."""
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, header_style="bold")
     for column in columns:
         made.add_column(
-            column, justify="right" if column in right else "left", no_wrap=column in right, overflow="fold"
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column in (*right, *whole),
+            overflow="fold",
         )
     return made
+
+
+def counted(count: int, what: str) -> str:
+    """``1 fault``, ``2,000 faults``."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def size(byte_count: float) -> str:
