@@ -83,6 +83,14 @@ def test_a_cluster_that_is_not_there_proves_nothing_and_is_not_found_guilty(tmp_
     assert not record.left_harmed
 
 
+def test_when_all_is_skipped_nothing_is_known(tmp_path: Path) -> None:
+    log = "exec sleep 60"
+    with running_cluster() as own:
+        done = attached(tmp_path, own.servers[0], ["kill-leader"], pause="true", resume="true", log=log)
+    assert done.exit_code == FAILED
+    assert "skipped  kill-leader  kill: not granted: needs kill and start" in done.output
+
+
 def test_what_cannot_be_undone_is_told_and_the_cluster_is_let_alone(tmp_path: Path) -> None:
     (tmp_path / "act.py").write_text(PAUSE)
     with running_cluster() as own:

@@ -169,7 +169,7 @@ def run_scenarios(
         _print_tally(tally, page)
     if tally.false:
         raise typer.Exit(FOUND_SOMETHING)
-    if tally.unknown:
+    if tally.unknown or not tally.true:  # all of them skipped: nothing is known either
         raise typer.Exit(FAILED)
 
 
