@@ -8,7 +8,7 @@ microseconds beside a read of a megabyte, and nothing has to decide when an idle
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from quorumlog.raft.types import Entry, EntryKind
 from quorumlog.storage.errors import CorruptLog
@@ -20,10 +20,12 @@ from quorumlog.storage.segment import BATCH_FACTS
 from quorumlog.storage.sparse import SparseIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from quorumlog.storage.files import Files, OpenFile
     from quorumlog.storage.segment import Segment
+
+T = TypeVar("T")
 
 _KINDS = tuple(EntryKind)
 _DATA = EntryKind.DATA
@@ -85,7 +87,8 @@ def _walk(file: OpenFile, source: Source, sparse: SparseIndex, number: int, chun
 
 def load_index(files: Files, source: Source, *, rebuild: bool = False) -> SparseIndex:
     """The source's sparse index; a sealed segment's is built anew, and its side file too, when that is missing or
-    wrong."""
+    wrong. Raises CorruptLog if the segment cannot be read to its trailer: an index of a part of it would lead
+    readers past the rest."""
     if source.sparse is not None:
         return source.sparse
     path = source.index_path
@@ -100,12 +103,25 @@ def load_index(files: Files, source: Source, *, rebuild: bool = False) -> Sparse
                 file.close()
             if found is not None:
                 return found
-    sparse = scan_segment(files, source.path).active.sparse
+    scanned = scan_segment(files, source.path)
+    if scanned.trailer is None:
+        raise CorruptLog(source.path, scanned.end, scanned.why)
+    sparse = scanned.active.sparse
     # Only a help for the next reader: a full disk must not fail this one.
     with contextlib.suppress(OSError):
         directory, name = path.rsplit("/", 1)
         write_new_file(files, directory, name, [sparse.encode(source.unique_id)])
     return sparse
+
+
+def _by_index(files: Files, source: Source, wanted: str, search: Callable[[SparseIndex], T]) -> T:
+    """What ``search`` finds with the source's index, or with one built anew if that leads astray. Raises
+    CorruptLog: what is ``wanted`` is not where it must be."""
+    with contextlib.suppress(_WrongIndex):
+        return search(load_index(files, source))
+    with contextlib.suppress(_WrongIndex):
+        return search(load_index(files, source, rebuild=True))
+    raise CorruptLog(source.path, 0, f"{wanted} is not in the segment")
 
 
 class ReadJob:
@@ -131,20 +147,12 @@ class ReadJob:
             self.missing = True
             return
         try:
-            try:
-                self._load(file, load_index(self._files, self._source))
-            except _WrongIndex:
-                self._load_again(file)
+            wanted = f"entry {self.low}"
+            self.entries = _by_index(self._files, self._source, wanted, lambda sparse: self._load(file, sparse))
         finally:
             file.close()
 
-    def _load_again(self, file: OpenFile) -> None:
-        try:
-            self._load(file, load_index(self._files, self._source, rebuild=True))
-        except _WrongIndex:
-            raise CorruptLog(self._source.path, 0, f"entry {self.low} is not in the segment") from None
-
-    def _load(self, file: OpenFile, sparse: SparseIndex) -> None:
+    def _load(self, file: OpenFile, sparse: SparseIndex) -> list[Entry]:
         found: list[Entry] = []
         size = 0
         number = sparse.by_index(self.low)
@@ -160,7 +168,7 @@ class ReadJob:
             if size > self._max_bytes and found:
                 break
             found.append(entry)
-        self.entries = found
+        return found
 
 
 class BatchesJob:
@@ -214,43 +222,45 @@ class BatchesJob:
 
     def _from(self, file: OpenFile, source: Source, size: int) -> tuple[int, bool]:
         """Reads on in one segment: (bytes so far, whether that is all)."""
-        sparse = load_index(self._files, source)
         had = len(self.batches)
-        try:
+
+        def search(sparse: SparseIndex) -> tuple[int, bool]:
+            del self.batches[had:], self.terms[had:]
             return self._collect(file, source, sparse, size)
-        except _WrongIndex:
-            del self.batches[had:]
-            del self.terms[had:]
-            sparse = load_index(self._files, source, rebuild=True)
-        try:
-            return self._collect(file, source, sparse, size)
-        except _WrongIndex:
-            raise CorruptLog(source.path, 0, f"offset {self.offset} is not in the segment") from None
+
+        return _by_index(self._files, source, f"offset {self._wanted()}", search)
 
     def _collect(self, file: OpenFile, source: Source, sparse: SparseIndex, size: int) -> tuple[int, bool]:
-        batches, offset, end_offset, max_bytes = self.batches, self.offset, self._end_offset, self._max_bytes
-        if not len(sparse):
-            return size, False
+        batches, end_offset, max_bytes = self.batches, self._end_offset, self._max_bytes
         chunk_bytes = min(max(max_bytes - size, 0) + _SLACK_BYTES, 1 << 20)
-        point = sparse.by_offset(offset)
-        if not batches:
+        wanted = self._wanted()
+        point = sparse.by_offset(wanted)
+        if not batches and point < len(sparse):
             self.found_at = (source.path, sparse.positions[point])
         for entry in _walk(file, source, sparse, point, chunk_bytes):
             if entry.kind is not _DATA:
                 continue
             base, count, _ = BATCH_FACTS.unpack_from(entry.data)
-            if base + count <= offset:
+            if base + count <= wanted:
                 continue
             if base >= end_offset:
                 return size, True
-            if not batches and base > offset:
+            if base > wanted:
                 raise _WrongIndex
             size += len(entry.data)
             if size > max_bytes and batches:
                 return size, True
             batches.append(entry.data)
             self.terms.append(entry.term)
+            wanted = base + count
         return size, False
+
+    def _wanted(self) -> int:
+        """The offset that comes next: offsets are dense, so a batch beyond it means that one has been missed."""
+        if not self.batches:
+            return self.offset
+        base, count, _ = BATCH_FACTS.unpack_from(self.batches[-1])
+        return int(base + count)
 
 
 class TimeJob:
@@ -277,18 +287,17 @@ class TimeJob:
                 self.missing = True
                 return
             try:
-                try:
-                    done = self._search(file, source, load_index(self._files, source))
-                except _WrongIndex:
-                    done = self._search(file, source, load_index(self._files, source, rebuild=True))
+                done = self._from(file, source)
             finally:
                 file.close()
             if done:
                 return
 
+    def _from(self, file: OpenFile, source: Source) -> bool:
+        wanted = f"time {self.timestamp_ms}"
+        return _by_index(self._files, source, wanted, lambda sparse: self._search(file, source, sparse))
+
     def _search(self, file: OpenFile, source: Source, sparse: SparseIndex) -> bool:
-        if not len(sparse):
-            return False
         for entry in _walk(file, source, sparse, sparse.by_time(self.timestamp_ms), 1 << 18):
             if entry.kind is not _DATA:
                 continue
