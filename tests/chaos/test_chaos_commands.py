@@ -107,6 +107,7 @@ def test_what_cannot_be_undone_is_told_and_the_cluster_is_let_alone(tmp_path: Pa
     assert record.operations["send"]["ok"]
     assert (tmp_path / "runs" / "pause-leader" / outcome.HISTORY_FILE).stat().st_size
     assert not (tmp_path / "runs" / "pause-minority-5").exists()
+    assert f"1 scenario not run: the cluster is not as it was: {record.left_harmed}" in done.stderr
 
 
 def attached(

@@ -158,6 +158,9 @@ def run_scenarios(
                 _print_record(record)
 
         records = run_tidily(run_all(scenarios, place_for, seed, target, begun, ended))
+    if rest := len(scenarios) - len(records):
+        left = f"{counted(rest, 'scenario')} not run: the cluster is not as it was: {records[-1].left_harmed}"
+        error_console.print(Text(left, style="bold red"), soft_wrap=True)
     try:
         page = str(write_reports(target))
     except NotInstalled as error:
