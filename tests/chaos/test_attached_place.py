@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
+from chaos.own_cluster import acts, granted
 from chaos.place_claims import eventually
 
 from quorumlog.chaos.places import attached, grants
@@ -22,37 +22,6 @@ if TYPE_CHECKING:
 
     from quorumlog.cluster.launcher import LocalCluster
 
-#: Does to a local cluster what systemctl would do to somebody's.
-SCRIPT = """
-import signal, sys
-from pathlib import Path
-from quorumlog.cluster.launcher import LocalCluster
-
-what, directory, node = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-cluster = LocalCluster.open(directory)
-if what == "kill":
-    cluster.kill(node)
-elif what == "start":
-    cluster.start_node(node)
-else:
-    cluster.send_signal(node, signal.SIGSTOP if what == "pause" else signal.SIGCONT)
-"""
-
-NODES = """
-[nodes.1]
-host = "one"
-[nodes.2]
-host = "two"
-[nodes.3]
-host = "three"
-"""
-
-
-def granted(directory: Path, *, log: str, commands: str, nodes: str = NODES) -> Path:
-    path = directory / "grants.toml"
-    path.write_text(f"{nodes}\n[commands]\nlog = '{log}'\n{commands}\n")
-    return path
-
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[LocalCluster]:
@@ -63,17 +32,12 @@ def own() -> Iterator[LocalCluster]:
 
 def commands(own: LocalCluster, tmp_path: Path) -> Path:
     """Grants to kill, pause and cut; cuts are only written down."""
-    script = tmp_path / "act.py"
-    script.write_text(SCRIPT)
-    act = f"{sys.executable} {script}"
-    lines = [f"{what} = '{act} {what} {own.directory} {{node}}'" for what in ("kill", "start", "pause", "resume")]
     done = tmp_path / "cuts"
-    lines += [
-        f"{what} = 'echo {what} {{source}} {{target}} {{source_host}} {{target_host}} >> {done}'"
+    cuts = {
+        what: f"echo {what} {{source}} {{target}} {{source_host}} {{target_host}} >> {done}"
         for what in ("cut", "heal")
-    ]
-    log = f"exec tail -n 0 -F {own.directory}/node-{{node}}/node.log"
-    return granted(tmp_path, log=log, commands="\n".join(lines))
+    }
+    return granted(tmp_path, acts(own, tmp_path) | cuts)
 
 
 @pytest_asyncio.fixture
@@ -156,7 +120,7 @@ async def test_links_are_cut_and_healed_by_name_and_healed_at_the_end(own: Local
 
 
 async def test_a_command_without_effect_is_found_out(own: LocalCluster, tmp_path: Path) -> None:
-    allowed = read_grants(granted(tmp_path, log="exec sleep 60", commands="kill = 'true'\nstart = 'true'"))
+    allowed = read_grants(granted(tmp_path, {"log": "exec sleep 60", "kill": "true", "start": "true"}))
     place = AttachedPlace(own.servers, allowed)
     await place.start()
     patience, attached.EFFECT_TIMEOUT_S = attached.EFFECT_TIMEOUT_S, 0.2
@@ -169,8 +133,8 @@ async def test_a_command_without_effect_is_found_out(own: LocalCluster, tmp_path
 
 
 async def test_a_command_that_fails_says_what_it_said(own: LocalCluster, tmp_path: Path) -> None:
-    failing = "pause = 'echo no such unit >&2; exit 5'\nresume = 'true'"
-    place = AttachedPlace(own.servers, read_grants(granted(tmp_path, log="exec sleep 60", commands=failing)))
+    failing = {"log": "exec sleep 60", "pause": "echo no such unit >&2; exit 5", "resume": "true"}
+    place = AttachedPlace(own.servers, read_grants(granted(tmp_path, failing)))
     await place.start()
     with pytest.raises(NotPossible, match="no such unit"):
         await place.pause(1)
@@ -179,7 +143,7 @@ async def test_a_command_that_fails_says_what_it_said(own: LocalCluster, tmp_pat
 
 async def test_another_cluster_than_the_grants_name_is_refused(own: LocalCluster, tmp_path: Path) -> None:
     nodes = "[nodes.1]\n[nodes.2]\n"
-    place = AttachedPlace(own.servers, read_grants(granted(tmp_path, log="true", commands="", nodes=nodes)))
+    place = AttachedPlace(own.servers, read_grants(granted(tmp_path, {"log": "true"}, nodes)))
     with pytest.raises(NotPossible, match=r"nodes \[1, 2, 3\], the grants \[1, 2\]"):
         await place.start()
     await place.close()
