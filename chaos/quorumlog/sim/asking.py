@@ -109,10 +109,11 @@ class Asker:
             nonlocal failures
             failures += 1
             delay_us = int(LOOKUP.delay_ms(failures, self.locator.random) * MS)
+            # Also when time is up: whoever asks next must not meet the same silent node, and so for ever.
+            self.locator.look_up([topic])
             if shared.world.now_us + delay_us >= deadline_us:
                 answered(result, unknown, 0)
-                return
-            self.locator.look_up([topic])
-            shared.world.after(delay_us, self._gate, attempt)
+            else:
+                shared.world.after(delay_us, self._gate, attempt)
 
         attempt()
