@@ -181,14 +181,17 @@ class Consumer:
             raise Closed("the consumer is closed")
         if self._opening is None:
             self._opening = asyncio.ensure_future(self._open())
+            self._opening.add_done_callback(_looked_at)
         await asyncio.shield(self._opening)
 
     async def _open(self) -> None:
         try:
             await self._begin()
         except BaseException:
-            self._opening = None
-            await self._end(for_good=False)
+            try:
+                await self._end(for_good=False)
+            finally:
+                self._opening = None
             raise
 
     async def _begin(self) -> None:
@@ -501,3 +504,9 @@ class Consumer:
             self._assignment = self._membership = self._member = self._watcher = None
             self._ending = False
         return failed
+
+
+def _looked_at(opening: asyncio.Future[None]) -> None:
+    """Who asked for it may have given up waiting; its failure is nobody's then, and the next ``open`` tells."""
+    if not opening.cancelled():
+        opening.exception()
