@@ -151,25 +151,31 @@ def test_a_forced_start_is_stored_as_a_reset_so_that_the_commits_that_follow_are
     assert trio.stored() == 1, "going forward is the first commit's affair"
 
 
-def test_a_commit_that_comes_between_going_back_and_taking_over_again_is_gone_back_behind_too() -> None:
-    trio = OffsetTrio(records=10)
-    trio.acquire()
-    trio.commit(8, 1)
-    leader = trio.led()
-    between: list[object] = []
-
-    def intrude(one: Node) -> None:
-        """Behind the forced Reset in the log, before the second Acquire."""
-        rival = AcquireRequest("g", "rival", 9, EARLIEST)
-        one.offsets.acquire("t", 0, rival, 0, between.append)
-        one.offsets.commit("t", 0, CommitItem("g", 5, 4, 9, 1), 0, between.append)
+def forced_back(trio: OffsetTrio, intrude: Callable[[Node], None]) -> object:
+    """The answer to a forced start below what is stored; what ``intrude`` asks stands behind its Reset in the log,
+    before its second Acquire."""
 
     def both(one: Node, done: Callable[[object], None]) -> None:
         forced = AcquireRequest("g", "owner-8", 8, EARLIEST, force_start=True)
         one.offsets.acquire("t", 0, forced, 0, done)
         one.offsets.audit("t", 0, 0, lambda _: intrude(one))
 
-    (forced,) = trio.ask(leader, both)
+    (answer,) = trio.ask(trio.led(), both)
+    return answer
+
+
+def test_a_commit_that_comes_between_going_back_and_taking_over_again_is_gone_back_behind_too() -> None:
+    trio = OffsetTrio(records=10)
+    trio.acquire()
+    trio.commit(8, 1)
+    between: list[object] = []
+
+    def intrude(one: Node) -> None:
+        rival = AcquireRequest("g", "rival", 9, EARLIEST)
+        one.offsets.acquire("t", 0, rival, 0, between.append)
+        one.offsets.commit("t", 0, CommitItem("g", 5, 4, 9, 1), 0, between.append)
+
+    forced = forced_back(trio, intrude)
     assert isinstance(forced, AcquiredOffset)
     assert [type(each) for each in between] == [AcquiredOffset, CommittedOffset], "the rival did get in between"
     assert (forced.start_offset, forced.previous_owner) == (0, "rival")
@@ -182,19 +188,13 @@ def test_a_forced_start_that_is_refused_when_it_had_gone_back_does_not_say_that_
     trio = OffsetTrio(records=10)
     trio.acquire()
     trio.commit(8, 1)
-    leader = trio.led()
     between: list[object] = []
 
     def intrude(one: Node) -> None:
         rival = AcquireRequest("g", "rival", 9, EARLIEST, exclusive=True, lease_ms=5_000)
         one.offsets.acquire("t", 0, rival, 0, between.append)
 
-    def both(one: Node, done: Callable[[object], None]) -> None:
-        forced = AcquireRequest("g", "owner-8", 8, EARLIEST, force_start=True)
-        one.offsets.acquire("t", 0, forced, 0, done)
-        one.offsets.audit("t", 0, 0, lambda _: intrude(one))
-
-    (refused,) = trio.ask(leader, both)
+    refused = forced_back(trio, intrude)
     assert [type(each) for each in between] == [AcquiredOffset], "the rival did get in between"
     assert isinstance(refused, Failure)
     assert (refused.reason, refused.outcome) == (Reason.OWNED, Outcome.UNKNOWN)

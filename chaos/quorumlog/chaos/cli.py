@@ -144,9 +144,8 @@ def run_scenarios(
         raise typer.BadParameter(str(error)) from None
     target = directory or Path("chaos-runs") / time.strftime("%Y%m%d-%H%M%S")
     if output is Format.TEXT:
-        begins = (
-            f"{counted(len(scenarios), 'scenario')} in {where}, engine {engine}, seed {seed}; runs go to {target}"
-        )
+        many = counted(len(scenarios), "scenario")
+        begins = f"{many} in {where}, engine {engine}, seed {seed}; runs go to {target}"
         console.print(begins, soft_wrap=True)
     with error_console.status("") as status:
 

@@ -69,37 +69,37 @@ def scenarios() -> list[Scenario]:
             duration_s=13.0,
             failover=True,
         ),
-        Scenario(
+        _killed_beside(
             "kill-leader-one-lags",
             "leaders are killed while one follower is far behind and all that is said takes its time",
-            _killed_beside(narrow(shapes.LEADER_TO_FOLLOWER)),
-            load=_BULKY,
-            duration_s=15.0,
-            suites=_BOTH,
-            failover=True,
+            narrow(shapes.LEADER_TO_FOLLOWER),
+            _BOTH,
         ),
-        Scenario(
+        _killed_beside(
             "kill-leader-one-deaf",
             "leaders are killed while one follower hears nothing of them and all else takes its time",
-            _killed_beside(cut(shapes.LEADER_TO_FOLLOWER)),
-            load=_BULKY,
-            duration_s=15.0,
-            failover=True,
+            cut(shapes.LEADER_TO_FOLLOWER),
+            frozenset({Suite.FULL}),
         ),
         _half_an_hour(),
     ]
 
 
-#: Much of it is under way at any time.
-_BULKY = Load("log", partitions=2, producers=4, operations_per_s=200, record_bytes=20_000)
-
-
-def _killed_beside(harm: OnLinks) -> tuple[Strike, ...]:
-    """What loses acknowledged records wherever a message that comes late, or twice, can undo what came after it."""
-    return (
-        Strike(slow(shapes.EVERYWHERE), 0.3, 14.0),
-        Strike(harm, 0.5, 2.0, every_s=3.0),
-        Strike(Kill(targets.LEADER), 2.0, 0.5, every_s=3.0),
+def _killed_beside(name: str, summary: str, harm: OnLinks, suites: frozenset[Suite]) -> Scenario:
+    """What loses acknowledged records wherever a message that comes late, or twice, can undo what came after it:
+    much is under way at any time."""
+    return Scenario(
+        name,
+        summary,
+        (
+            Strike(slow(shapes.EVERYWHERE), 0.3, 14.0),
+            Strike(harm, 0.5, 2.0, every_s=3.0),
+            Strike(Kill(targets.LEADER), 2.0, 0.5, every_s=3.0),
+        ),
+        load=Load("log", partitions=2, producers=4, operations_per_s=200, record_bytes=20_000),
+        duration_s=15.0,
+        suites=suites,
+        failover=True,
     )
 
 

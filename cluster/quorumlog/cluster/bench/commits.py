@@ -25,6 +25,7 @@ from quorumlog.cluster.bench.load import awaited_one_by_one, flood
 from quorumlog.cluster.bench.statistics import Distribution, Figure, Floor, Limit, Report
 from quorumlog.cluster.bench.surroundings import LIMIT_SECONDS, Surroundings
 from quorumlog.cluster.failures import VerificationFailed
+from quorumlog.cluster.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -172,7 +173,7 @@ async def fill(around: Surroundings, topic: str, partitions: int) -> None:
 def _add(report: Report, partitions: int, consumers: int, measured: _Measured, disk: Distribution) -> None:
     commits = Distribution(measured.commits, measured.commits_s)
     appends = Distribution(measured.appends, measured.appends_s)
-    name = _count(consumers, "consumer") + " on " + _count(partitions, "partition")
+    name = counted(consumers, "consumer") + " on " + counted(partitions, "partition")
     as_many = f"awaited by as many tasks ({consumers:,})"
     limits = (
         Limit("one disk, 4 KiB writes + fdatasync", disk.per_second),
@@ -239,7 +240,3 @@ async def _commit_slowly(claim: Claim, ending: asyncio.Event) -> None:
                 await ending.wait()
         except TimeoutError:
             continue
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from quorumlog.client import Admin
 from quorumlog.cluster.bench.statistics import Figure, Floor, Limit, Report
+from quorumlog.cluster.output import counted
 
 if TYPE_CHECKING:
     from quorumlog.cluster.bench.surroundings import Surroundings
@@ -39,7 +40,7 @@ async def measure(around: Surroundings, cluster: LocalCluster, seconds: float) -
             bare = around.peer.usage()
             usages = [usage for node_id in cluster.node_ids if (usage := cluster.usage(node_id))]
             rss = max(usage.rss_bytes for usage in usages) / MEBIBYTE
-            name = f"{partitions:,} partition{'s' if partitions > 1 else ''}"
+            name = counted(partitions, "partition")
             cpu_floor = None if floor is None else Floor(floor, at_most=True)
             memory_floor = Floor(FLOOR_RSS_MEGABYTES, at_most=True) if partitions == STEPS[-1][0] else None
             memory_limit = (Limit("a bare gRPC server in Python", bare.rss_bytes / MEBIBYTE),)
