@@ -186,6 +186,8 @@ class FakeCluster:
         self.controller = 1
         self.faults: deque[Fault] = deque()
         self.appends = 0
+        #: How many appends each message of a stream held.
+        self.requests: list[int] = []
         self.metadata_calls = 0
         self.messages: list[tuple[int, int]] = []
         self.producers = 0
@@ -331,33 +333,39 @@ class FakeNode(LogServicer, MetadataServicer, AdminServicer):
     ) -> AsyncIterator[log_pb2.AppendStreamResponse]:
         async for request in requests:
             await self._hang()
-            append = request.append
-            fault = self.cluster.faults.popleft() if self.cluster.faults else Behave()
-            self.cluster.appends += 1
-            response = log_pb2.AppendStreamResponse(correlation=request.correlation)
-            try:
-                if isinstance(fault, Refuse):
-                    raise Refusal(
-                        fault.reason,
-                        "as told",
-                        outcome=fault.outcome,
-                        retry_after_ms=fault.retry_after_ms,
-                        leader=fault.leader,
-                    )
-                if isinstance(fault, BreakStream | Silence) and not fault.append_first:
-                    if isinstance(fault, Silence):
-                        continue
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "broken as told")
-                base_offset, duplicate = self._append(append)
+            self.cluster.requests.append(len(request.appends))
+            answers = [await self._pipelined(each, context) for each in request.appends]
+            if any(answers):
+                yield log_pb2.AppendStreamResponse(answers=[answer for answer in answers if answer is not None])
+
+    async def _pipelined(self, each: log_pb2.PipelinedAppend, context: Any) -> log_pb2.PipelinedAnswer | None:
+        """None for one that is never answered."""
+        fault = self.cluster.faults.popleft() if self.cluster.faults else Behave()
+        self.cluster.appends += 1
+        answer = log_pb2.PipelinedAnswer(correlation=each.correlation)
+        try:
+            if isinstance(fault, Refuse):
+                raise Refusal(
+                    fault.reason,
+                    "as told",
+                    outcome=fault.outcome,
+                    retry_after_ms=fault.retry_after_ms,
+                    leader=fault.leader,
+                )
+            if isinstance(fault, BreakStream | Silence) and not fault.append_first:
                 if isinstance(fault, Silence):
-                    continue
-                if isinstance(fault, BreakStream):
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "broken as told")
-                response.appended.base_offset = base_offset
-                response.appended.duplicate = duplicate
-            except Refusal as refusal:
-                response.error.CopyFrom(refusal.detail)
-            yield response
+                    return None
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "broken as told")
+            base_offset, duplicate = self._append(each.append)
+            if isinstance(fault, Silence):
+                return None
+            if isinstance(fault, BreakStream):
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "broken as told")
+            answer.appended.base_offset = base_offset
+            answer.appended.duplicate = duplicate
+        except Refusal as refusal:
+            answer.error.CopyFrom(refusal.detail)
+        return answer
 
     async def Subscribe(
         self, request: log_pb2.SubscribeRequest, context: Any

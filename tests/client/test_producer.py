@@ -92,6 +92,18 @@ class TestDelivery:
         assert sum(count for _, count in cluster.messages) == 64 * 20
         assert len(cluster.messages) < 64 * 20 / 10
 
+    @pytest.mark.parametrize(("batch_bytes", "most"), [(4_000, 5), (300_000, 4), (600_000, 2), (900_000, 1)])
+    async def test_batches_that_are_ready_together_share_messages_of_a_mebibyte(
+        self, cluster: FakeCluster, batch_bytes: int, most: int
+    ) -> None:
+        async with Producer(cluster.servers, batch_bytes=batch_bytes) as producer:
+            await producer.prepare("t")
+            sent = [producer.send_nowait("t", bytes(batch_bytes * 3 // 4), partition=0) for _ in range(25)]
+            await producer.flush()
+        assert [delivery.position.offset for delivery in sent] == list(range(25))
+        assert sum(cluster.requests) == len(cluster.messages) == 25
+        assert max(cluster.requests) == most
+
     async def test_leaving_the_context_flushes(self, cluster: FakeCluster) -> None:
         async with Producer(cluster.servers, linger_ms=60_000) as producer:
             delivery = await producer.send("t", b"x")

@@ -33,7 +33,8 @@ def shell() -> Shell:
 
 
 async def one_append() -> Any:
-    yield log_pb2.AppendStreamRequest(append=log_pb2.AppendRequest(topic="t"))
+    append = log_pb2.PipelinedAppend(append=log_pb2.AppendRequest(topic="t"))
+    yield log_pb2.AppendStreamRequest(appends=[append])
 
 
 async def drained(answers: Any) -> None:

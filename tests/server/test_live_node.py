@@ -90,31 +90,42 @@ def test_max_bytes_bounds_a_read_but_one_batch_always_comes(node: LiveNode, topi
     assert len(answer.batches) == 1
 
 
-def test_a_stream_answers_every_append_by_its_correlation(node: LiveNode, topic: str) -> None:
-    requests = [
-        log_pb2.AppendStreamRequest(
-            correlation=100 + number,
-            append=log_pb2.AppendRequest(topic=topic, batch=one_batch(str(number).encode())),
-        )
-        for number in range(50)
-    ]
-    answers = list(node.log.AppendStream(iter(requests), timeout=10))
-    assert sorted(answer.correlation for answer in answers) == list(range(100, 150))
-    assert [answer.appended.base_offset for answer in sorted(answers, key=lambda a: a.correlation)] == list(
-        range(50)
-    )
+def pipelined(correlation: int, topic: str, value: bytes) -> log_pb2.PipelinedAppend:
+    append = log_pb2.AppendRequest(topic=topic, batch=one_batch(value))
+    return log_pb2.PipelinedAppend(correlation=correlation, append=append)
 
 
-def test_a_refused_batch_does_not_end_the_stream(node: LiveNode, topic: str) -> None:
-    def request(number: int, name: str) -> log_pb2.AppendStreamRequest:
-        return log_pb2.AppendStreamRequest(
-            correlation=number, append=log_pb2.AppendRequest(topic=name, batch=one_batch(b"x"))
-        )
+def stream_answers(node: LiveNode, *messages: list[log_pb2.PipelinedAppend]) -> dict[int, log_pb2.PipelinedAnswer]:
+    """What a stream answers to these messages, by correlation; each is answered once."""
+    requests = iter([log_pb2.AppendStreamRequest(appends=appends) for appends in messages])
+    answers = [each for response in node.log.AppendStream(requests, timeout=10) for each in response.answers]
+    found = {answer.correlation: answer for answer in answers}
+    assert len(found) == len(answers)
+    return found
 
-    stream = node.log.AppendStream(iter([request(1, "nowhere"), request(2, topic)]), timeout=10)
-    answers = {answer.correlation: answer for answer in stream}
-    assert answers[1].error.message == "there is no topic 'nowhere'"
-    assert answers[2].appended.base_offset == 0
+
+@pytest.mark.parametrize("together", [1, 7, 50])
+def test_a_stream_answers_every_append_by_its_correlation(node: LiveNode, topic: str, together: int) -> None:
+    appends = [pipelined(100 + number, topic, str(number).encode()) for number in range(50)]
+    answers = stream_answers(node, *(appends[low : low + together] for low in range(0, 50, together)))
+    assert {number - 100: answer.appended.base_offset for number, answer in answers.items()} == {
+        number: number for number in range(50)
+    }, "in the order of the stream"
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_refused_batch_ends_neither_the_stream_nor_its_neighbours(
+    node: LiveNode, topic: str, together: bool
+) -> None:
+    appends = [pipelined(1, topic, b"x"), pipelined(2, "nowhere", b"x"), pipelined(3, topic, b"x")]
+    answers = stream_answers(node, *([appends] if together else [[each] for each in appends]))
+    assert answers[2].error.message == "there is no topic 'nowhere'"
+    assert [answers[number].appended.base_offset for number in (1, 3)] == [0, 1]
+
+
+def test_a_message_without_appends_has_no_answer_and_ends_nothing(node: LiveNode, topic: str) -> None:
+    answers = stream_answers(node, [], [pipelined(1, topic, b"x")], [])
+    assert [answer.appended.base_offset for answer in answers.values()] == [0]
 
 
 def test_a_subscription_delivers_what_is_there_and_what_comes(node: LiveNode, topic: str) -> None:

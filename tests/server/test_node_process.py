@@ -162,10 +162,11 @@ class OpenStream:
         self._requests: SimpleQueue[log_pb2.AppendStreamRequest] = SimpleQueue()
         self._answers = node.log.AppendStream(iter(self._requests.get, None), timeout=30)
 
-    def append(self) -> log_pb2.AppendStreamResponse:
-        append = log_pb2.AppendRequest(topic="t", batch=one_batch(b"x"))
-        self._requests.put(log_pb2.AppendStreamRequest(append=append))
-        answer: log_pb2.AppendStreamResponse = next(self._answers)
+    def append(self) -> log_pb2.PipelinedAnswer:
+        append = log_pb2.PipelinedAppend(append=log_pb2.AppendRequest(topic="t", batch=one_batch(b"x")))
+        self._requests.put(log_pb2.AppendStreamRequest(appends=[append]))
+        answer: log_pb2.PipelinedAnswer
+        (answer,) = next(self._answers).answers
         return answer
 
 

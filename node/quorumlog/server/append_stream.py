@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 from quorumlog.replica.failures import Failure
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client import Histogram
 
     from quorumlog.replica.api import Appended
+    from quorumlog.replica.node import Node
     from quorumlog.server.calls import Context, Shell
 
 #: What one stream may have in flight; the node's own budget bounds all streams together.
@@ -37,7 +37,7 @@ class AppendPipeline:
         self._shell = shell
         self._latency = latency
         self._loop = asyncio.get_running_loop()
-        self._answers: deque[pb.AppendStreamResponse] = deque()
+        self._answers: list[pb.PipelinedAnswer] = []
         self._count = 0
         self._bytes = 0
         self._wakeup: asyncio.Future[None] | None = None
@@ -52,15 +52,22 @@ class AppendPipeline:
             self._submit(request, context)
 
     def _submit(self, request: pb.AppendStreamRequest, context: Context) -> None:
-        append = request.append
-        batch = append.batch
-        self._count += 1
-        self._bytes += len(batch)
-        timeout_ms = self._shell.timeout_ms(context, append.timeout_ms)
-        done = self._completion(request.correlation, len(batch))
-        self._shell.node_loop.input(
-            lambda node: node.append(append.topic, append.partition, batch, timeout_ms, done)
-        )
+        """All appends of one message in one go: they share the node's next round."""
+        appends = []
+        for each in request.appends:
+            append = each.append
+            batch = append.batch
+            self._count += 1
+            self._bytes += len(batch)
+            timeout_ms = self._shell.timeout_ms(context, append.timeout_ms)
+            done = self._completion(each.correlation, len(batch))
+            appends.append((append.topic, append.partition, batch, timeout_ms, done))
+
+        def submit(node: Node) -> None:
+            for append in appends:
+                node.append(*append)
+
+        self._shell.node_loop.input(submit)
 
     def _completion(self, correlation: int, size: int) -> Callable[[Appended | Failure], None]:
         began = time.perf_counter()
@@ -69,10 +76,10 @@ class AppendPipeline:
             self._count -= 1
             self._bytes -= size
             if isinstance(result, Failure):
-                answer = pb.AppendStreamResponse(correlation=correlation, error=self._shell.errors.message(result))
+                answer = pb.PipelinedAnswer(correlation=correlation, error=self._shell.errors.message(result))
             else:
                 self._latency.observe(time.perf_counter() - began)
-                answer = pb.AppendStreamResponse(correlation=correlation, appended=append_response(result))
+                answer = pb.PipelinedAnswer(correlation=correlation, appended=append_response(result))
             self._answers.append(answer)
             self.wake()
             if self._room is not None and not self._room.done():
@@ -81,19 +88,21 @@ class AppendPipeline:
         return done
 
     def wake(self, _: object = None) -> None:
-        """Has ``answer`` look again."""
+        """Has ``answers`` look again."""
         if self._wakeup is not None and not self._wakeup.done():
             self._wakeup.set_result(None)
 
-    async def answer(self, taking: asyncio.Task[None]) -> pb.AppendStreamResponse | None:
-        """The next answer; None once ``taking`` has ended and the last one is out. Raises what that raised."""
+    async def answers(self, taking: asyncio.Task[None]) -> pb.AppendStreamResponse | None:
+        """All answers that are there, at least one; None once ``taking`` has ended and the last is out. Raises what
+        that raised."""
         while not self._answers:
             if taking.done() and (not self._count or taking.exception() is not None):
                 taking.result()
                 return None
             self._wakeup = self._loop.create_future()
             await self._wakeup
-        return self._answers.popleft()
+        answers, self._answers = self._answers, []
+        return pb.AppendStreamResponse(answers=answers)
 
 
 async def serve_appends(
@@ -104,8 +113,8 @@ async def serve_appends(
     taking = asyncio.get_running_loop().create_task(pipeline.take(requests, context))
     taking.add_done_callback(pipeline.wake)
     try:
-        while (answer := await pipeline.answer(taking)) is not None:
-            yield answer
+        while (answers := await pipeline.answers(taking)) is not None:
+            yield answers
     finally:
         taking.cancel()
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from quorumlog.v1 import errors_pb2 as quorumlog_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16quorumlog/v1/log.proto\x12\x0cquorumlog.v1\x1a\x19quorumlog/v1/errors.proto\"T\n\rAppendRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\r\n\x05\x62\x61tch\x18\x03 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\"N\n\x0e\x41ppendResponse\x12\x13\n\x0b\x62\x61se_offset\x18\x01 \x01(\x04\x12\x11\n\tduplicate\x18\x02 \x01(\x08\x12\x14\n\x0cstart_offset\x18\x03 \x01(\x04\"W\n\x13\x41ppendStreamRequest\x12\x13\n\x0b\x63orrelation\x18\x01 \x01(\x04\x12+\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x1b.quorumlog.v1.AppendRequest\"\x8d\x01\n\x14\x41ppendStreamResponse\x12\x13\n\x0b\x63orrelation\x18\x01 \x01(\x04\x12\x30\n\x08\x61ppended\x18\x02 \x01(\x0b\x32\x1c.quorumlog.v1.AppendResponseH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.quorumlog.v1.ErrorH\x00\x42\x08\n\x06result\"\x8b\x01\n\x0bReadRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x04 \x01(\r\x12\x13\n\x0bmax_wait_ms\x18\x05 \x01(\r\x12\"\n\x05owner\x18\x06 \x01(\x0b\x32\x13.quorumlog.v1.Owner\"%\n\x05Owner\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"X\n\x0cReadResponse\x12\x0f\n\x07\x62\x61tches\x18\x01 \x03(\x0c\x12\x14\n\x0cstart_offset\x18\x02 \x01(\x04\x12\x12\n\nend_offset\x18\x03 \x01(\x04\x12\r\n\x05terms\x18\x04 \x03(\x04\"\xa6\x01\n\x10SubscribeRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x04 \x01(\r\x12\x13\n\x0bstop_at_end\x18\x05 \x01(\x08\x12\x14\n\x0cheartbeat_ms\x18\x06 \x01(\r\x12\"\n\x05owner\x18\x07 \x01(\x0b\x32\x13.quorumlog.v1.Owner\"}\n\x12ListOffsetsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x12\n\x08\x65\x61rliest\x18\x03 \x01(\x08H\x00\x12\r\n\x03\x65nd\x18\x04 \x01(\x08H\x00\x12\x16\n\x0ctimestamp_ms\x18\x05 \x01(\x04H\x00\x42\n\n\x08position\"O\n\x13ListOffsetsResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x14\n\x0cstart_offset\x18\x02 \x01(\x04\x12\x12\n\nend_offset\x18\x03 \x01(\x04\"#\n\x13OpenProducerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x14OpenProducerResponse\x12\x13\n\x0bproducer_id\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\r2\xda\x03\n\x03Log\x12\x43\n\x06\x41ppend\x12\x1b.quorumlog.v1.AppendRequest\x1a\x1c.quorumlog.v1.AppendResponse\x12Y\n\x0c\x41ppendStream\x12!.quorumlog.v1.AppendStreamRequest\x1a\".quorumlog.v1.AppendStreamResponse(\x01\x30\x01\x12=\n\x04Read\x12\x19.quorumlog.v1.ReadRequest\x1a\x1a.quorumlog.v1.ReadResponse\x12I\n\tSubscribe\x12\x1e.quorumlog.v1.SubscribeRequest\x1a\x1a.quorumlog.v1.ReadResponse0\x01\x12R\n\x0bListOffsets\x12 .quorumlog.v1.ListOffsetsRequest\x1a!.quorumlog.v1.ListOffsetsResponse\x12U\n\x0cOpenProducer\x12!.quorumlog.v1.OpenProducerRequest\x1a\".quorumlog.v1.OpenProducerResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16quorumlog/v1/log.proto\x12\x0cquorumlog.v1\x1a\x19quorumlog/v1/errors.proto\"T\n\rAppendRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\r\n\x05\x62\x61tch\x18\x03 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x04 \x01(\r\"N\n\x0e\x41ppendResponse\x12\x13\n\x0b\x62\x61se_offset\x18\x01 \x01(\x04\x12\x11\n\tduplicate\x18\x02 \x01(\x08\x12\x14\n\x0cstart_offset\x18\x03 \x01(\x04\"E\n\x13\x41ppendStreamRequest\x12.\n\x07\x61ppends\x18\x01 \x03(\x0b\x32\x1d.quorumlog.v1.PipelinedAppend\"S\n\x0fPipelinedAppend\x12\x13\n\x0b\x63orrelation\x18\x01 \x01(\x04\x12+\n\x06\x61ppend\x18\x02 \x01(\x0b\x32\x1b.quorumlog.v1.AppendRequest\"F\n\x14\x41ppendStreamResponse\x12.\n\x07\x61nswers\x18\x01 \x03(\x0b\x32\x1d.quorumlog.v1.PipelinedAnswer\"\x88\x01\n\x0fPipelinedAnswer\x12\x13\n\x0b\x63orrelation\x18\x01 \x01(\x04\x12\x30\n\x08\x61ppended\x18\x02 \x01(\x0b\x32\x1c.quorumlog.v1.AppendResponseH\x00\x12$\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x13.quorumlog.v1.ErrorH\x00\x42\x08\n\x06result\"\x8b\x01\n\x0bReadRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x04 \x01(\r\x12\x13\n\x0bmax_wait_ms\x18\x05 \x01(\r\x12\"\n\x05owner\x18\x06 \x01(\x0b\x32\x13.quorumlog.v1.Owner\"%\n\x05Owner\x12\r\n\x05group\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\"X\n\x0cReadResponse\x12\x0f\n\x07\x62\x61tches\x18\x01 \x03(\x0c\x12\x14\n\x0cstart_offset\x18\x02 \x01(\x04\x12\x12\n\nend_offset\x18\x03 \x01(\x04\x12\r\n\x05terms\x18\x04 \x03(\x04\"\xa6\x01\n\x10SubscribeRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x0e\n\x06offset\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x04 \x01(\r\x12\x13\n\x0bstop_at_end\x18\x05 \x01(\x08\x12\x14\n\x0cheartbeat_ms\x18\x06 \x01(\r\x12\"\n\x05owner\x18\x07 \x01(\x0b\x32\x13.quorumlog.v1.Owner\"}\n\x12ListOffsetsRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x11\n\tpartition\x18\x02 \x01(\r\x12\x12\n\x08\x65\x61rliest\x18\x03 \x01(\x08H\x00\x12\r\n\x03\x65nd\x18\x04 \x01(\x08H\x00\x12\x16\n\x0ctimestamp_ms\x18\x05 \x01(\x04H\x00\x42\n\n\x08position\"O\n\x13ListOffsetsResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x14\n\x0cstart_offset\x18\x02 \x01(\x04\x12\x12\n\nend_offset\x18\x03 \x01(\x04\"#\n\x13OpenProducerRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x14OpenProducerResponse\x12\x13\n\x0bproducer_id\x18\x01 \x01(\x04\x12\r\n\x05\x65poch\x18\x02 \x01(\r2\xda\x03\n\x03Log\x12\x43\n\x06\x41ppend\x12\x1b.quorumlog.v1.AppendRequest\x1a\x1c.quorumlog.v1.AppendResponse\x12Y\n\x0c\x41ppendStream\x12!.quorumlog.v1.AppendStreamRequest\x1a\".quorumlog.v1.AppendStreamResponse(\x01\x30\x01\x12=\n\x04Read\x12\x19.quorumlog.v1.ReadRequest\x1a\x1a.quorumlog.v1.ReadResponse\x12I\n\tSubscribe\x12\x1e.quorumlog.v1.SubscribeRequest\x1a\x1a.quorumlog.v1.ReadResponse0\x01\x12R\n\x0bListOffsets\x12 .quorumlog.v1.ListOffsetsRequest\x1a!.quorumlog.v1.ListOffsetsResponse\x12U\n\x0cOpenProducer\x12!.quorumlog.v1.OpenProducerRequest\x1a\".quorumlog.v1.OpenProducerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,25 +37,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_APPENDRESPONSE']._serialized_start=153
   _globals['_APPENDRESPONSE']._serialized_end=231
   _globals['_APPENDSTREAMREQUEST']._serialized_start=233
-  _globals['_APPENDSTREAMREQUEST']._serialized_end=320
-  _globals['_APPENDSTREAMRESPONSE']._serialized_start=323
-  _globals['_APPENDSTREAMRESPONSE']._serialized_end=464
-  _globals['_READREQUEST']._serialized_start=467
-  _globals['_READREQUEST']._serialized_end=606
-  _globals['_OWNER']._serialized_start=608
-  _globals['_OWNER']._serialized_end=645
-  _globals['_READRESPONSE']._serialized_start=647
-  _globals['_READRESPONSE']._serialized_end=735
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=738
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=904
-  _globals['_LISTOFFSETSREQUEST']._serialized_start=906
-  _globals['_LISTOFFSETSREQUEST']._serialized_end=1031
-  _globals['_LISTOFFSETSRESPONSE']._serialized_start=1033
-  _globals['_LISTOFFSETSRESPONSE']._serialized_end=1112
-  _globals['_OPENPRODUCERREQUEST']._serialized_start=1114
-  _globals['_OPENPRODUCERREQUEST']._serialized_end=1149
-  _globals['_OPENPRODUCERRESPONSE']._serialized_start=1151
-  _globals['_OPENPRODUCERRESPONSE']._serialized_end=1209
-  _globals['_LOG']._serialized_start=1212
-  _globals['_LOG']._serialized_end=1686
+  _globals['_APPENDSTREAMREQUEST']._serialized_end=302
+  _globals['_PIPELINEDAPPEND']._serialized_start=304
+  _globals['_PIPELINEDAPPEND']._serialized_end=387
+  _globals['_APPENDSTREAMRESPONSE']._serialized_start=389
+  _globals['_APPENDSTREAMRESPONSE']._serialized_end=459
+  _globals['_PIPELINEDANSWER']._serialized_start=462
+  _globals['_PIPELINEDANSWER']._serialized_end=598
+  _globals['_READREQUEST']._serialized_start=601
+  _globals['_READREQUEST']._serialized_end=740
+  _globals['_OWNER']._serialized_start=742
+  _globals['_OWNER']._serialized_end=779
+  _globals['_READRESPONSE']._serialized_start=781
+  _globals['_READRESPONSE']._serialized_end=869
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=872
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=1038
+  _globals['_LISTOFFSETSREQUEST']._serialized_start=1040
+  _globals['_LISTOFFSETSREQUEST']._serialized_end=1165
+  _globals['_LISTOFFSETSRESPONSE']._serialized_start=1167
+  _globals['_LISTOFFSETSRESPONSE']._serialized_end=1246
+  _globals['_OPENPRODUCERREQUEST']._serialized_start=1248
+  _globals['_OPENPRODUCERREQUEST']._serialized_end=1283
+  _globals['_OPENPRODUCERRESPONSE']._serialized_start=1285
+  _globals['_OPENPRODUCERRESPONSE']._serialized_end=1343
+  _globals['_LOG']._serialized_start=1346
+  _globals['_LOG']._serialized_end=1820
 # @@protoc_insertion_point(module_scope)

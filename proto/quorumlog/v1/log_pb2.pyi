@@ -90,7 +90,33 @@ Global___AppendResponse: _TypeAlias = AppendResponse  # noqa: Y015
 
 @_typing.final
 class AppendStreamRequest(_message.Message):
-    """An append on a pipelined stream."""
+    """Appends on a pipelined stream: as many as are ready to go, and they count in this order. What becomes of one says
+    nothing of the others.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPENDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def appends(self) -> _containers.RepeatedCompositeFieldContainer[Global___PipelinedAppend]:
+        """Together at most 17 MiB, which a single batch of the largest size does not reach."""
+
+    def __init__(
+        self,
+        *,
+        appends: _abc.Iterable[Global___PipelinedAppend] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appends", b"appends"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppendStreamRequest: _TypeAlias = AppendStreamRequest  # noqa: Y015
+
+@_typing.final
+class PipelinedAppend(_message.Message):
+    """One of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -114,11 +140,35 @@ class AppendStreamRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___AppendStreamRequest: _TypeAlias = AppendStreamRequest  # noqa: Y015
+Global___PipelinedAppend: _TypeAlias = PipelinedAppend  # noqa: Y015
 
 @_typing.final
 class AppendStreamResponse(_message.Message):
-    """The answer to one append of the stream."""
+    """Answers to appends of the stream, as they come: not in the order of the requests, nor message for message."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PipelinedAnswer]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        answers: _abc.Iterable[Global___PipelinedAnswer] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppendStreamResponse: _TypeAlias = AppendStreamResponse  # noqa: Y015
+
+@_typing.final
+class PipelinedAnswer(_message.Message):
+    """The answer to one append."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -126,7 +176,7 @@ class AppendStreamResponse(_message.Message):
     APPENDED_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     correlation: _builtins.int
-    """That of the request."""
+    """That of the append."""
     @_builtins.property
     def appended(self) -> Global___AppendResponse:
         """It is durable on a majority."""
@@ -150,7 +200,7 @@ class AppendStreamResponse(_message.Message):
     _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
-Global___AppendStreamResponse: _TypeAlias = AppendStreamResponse  # noqa: Y015
+Global___PipelinedAnswer: _TypeAlias = PipelinedAnswer  # noqa: Y015
 
 @_typing.final
 class ReadRequest(_message.Message):
