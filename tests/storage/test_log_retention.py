@@ -22,6 +22,7 @@ from storage.storage_kit import (
 
 from quorumlog.raft.errors import InvariantViolated
 from quorumlog.raft.types import Checkpoint, Compacted, HardState, NotInMemory
+from quorumlog.storage import ZeroFillJob
 
 if TYPE_CHECKING:
     from quorumlog.sim.disk import SimulatedDisk
@@ -181,6 +182,33 @@ def test_an_idle_partition_costs_little_disk_and_a_busy_one_is_zero_filled_ahead
     assert disk.used < 400_000, "sealing trims the zeros"
     disk.crash()
     assert indices(read_all(reopen(disk))) == [1, 2, 3, 4]
+
+
+def test_large_writes_do_without_zeros_until_small_ones_come_again() -> None:
+    disk = new_disk()
+    log = create(disk, small(64 << 20))
+    number = 0
+
+    def zeros_beside(writes: int, size: int) -> bool:
+        """Whether any were wanted after one of ``writes`` writes of ``size`` bytes."""
+        nonlocal number
+        wanted = False
+        for _ in range(writes):
+            number += 1
+            log.stage(number, HardState(1), commands(number, number + 1, data=bytes(size)))
+            write(log, maintain=False)
+            while (job := log.maintenance_job()) is not None:
+                wanted = wanted or isinstance(job, ZeroFillJob)
+                job.run()
+                log.on_done(job)
+        return wanted
+
+    assert zeros_beside(4, 9_000)
+    zeros_beside(20, 300_000)
+    assert not zeros_beside(40, 300_000)
+    assert zeros_beside(40, 1_000)
+    log.close()
+    assert indices(read_all(reopen(disk))) == list(range(1, number + 1))
 
 
 def test_zero_filling_beside_a_write_never_overwrites_its_records() -> None:

@@ -46,6 +46,9 @@ BATCH_FACTS = struct.Struct("<Q8xI36xQ")
 _ZEROS_FROM_BYTES = 8 << 10
 _ZEROS_STEP_MIN_BYTES = 64 << 10
 _ZEROS_STEP_MAX_BYTES = 8 << 20
+#: Zeros save each fdatasync some 0.07 ms and have everything written twice: larger writes do without. With and
+#: without them, A B A B: 92 and 102 MB/s at batches of 64 KiB; 1.62 and 1.77 ms for one small append at a time.
+_ZEROS_FOR_WRITES_BELOW_BYTES = 64 << 10
 
 
 class SegmentInfo(NamedTuple):
@@ -149,6 +152,7 @@ class ActiveSegment:
 
     __slots__ = (
         "_last_point",
+        "_write_bytes",
         "allocated",
         "configurations",
         "digest",
@@ -179,6 +183,8 @@ class ActiveSegment:
         self.allocated = 0
         """Up to here the file holds zeros or records on disk."""
         self.frontier = Frontier(HEADER_SIZE)
+        self._write_bytes = 0.0
+        """What write jobs have brought of late: a mean that moves by an eighth with each."""
         self.records = 0
         self.digest = 0
         self.last_index = header.first_index - 1
@@ -233,6 +239,7 @@ class ActiveSegment:
             number += 1
         self.records += number - start
         self.digest = digest
+        self._write_bytes += (end - self.end - self._write_bytes) / 8
         self.end = end
         return number
 
@@ -250,8 +257,8 @@ class ActiveSegment:
 
     def zeros_wanted(self, segment_bytes: int) -> tuple[int, int] | None:
         """The (start, end) to be filled with zeros next: steps as large as the segment is, 64 KiB to 8 MiB, begun
-        when half a step is left. None while enough is there."""
-        if self.end < _ZEROS_FROM_BYTES:
+        when half a step is left. None while enough is there, or none would pay."""
+        if self.end < _ZEROS_FROM_BYTES or self._write_bytes >= _ZEROS_FOR_WRITES_BELOW_BYTES:
             return None
         step = min(max(_ZEROS_STEP_MIN_BYTES, 1 << (self.end.bit_length() - 1)), _ZEROS_STEP_MAX_BYTES)
         start = max(self.allocated, self.end)
