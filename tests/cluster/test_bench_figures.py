@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quorumlog.cluster.bench.compare import ALONE, ENGINES, Comparison
 from quorumlog.cluster.bench.ledger import NUMBER, SECOND_PRODUCER, compare, numbered_value, padding_for
 from quorumlog.cluster.bench.load import SteadyLoad
 from quorumlog.cluster.bench.report import number, ratio
@@ -62,6 +63,45 @@ def test_numbers_have_three_digits_that_mean_something() -> None:
         "1.23",
         "0.12",
     ]
+
+
+def compared(ours: float, *others: float) -> Comparison:
+    """Two turns that reached this at batches of 64 KiB: ours, PySyncObj behind our shell, alone in two ways."""
+    found = Comparison()
+    for _ in range(2):
+        for who, value in zip((*ENGINES, *ALONE), (ours, *others), strict=False):
+            found.note(who, "batches of 64 KiB", "MB/s", value)
+    return found
+
+
+def test_a_comparison_says_how_many_times_as_good_ours_is_whether_high_or_low_is_good() -> None:
+    found = compared(80.0, 20.0)
+    for who, milliseconds in (("raft", 2.0), ("raft", 4.0), ("pysyncobj", 9.0)):
+        found.note(who, "one record, 1 outstanding, p50", "ms", milliseconds, lower=True)
+    throughput, latency = found.rows
+    assert (throughput.ratio("pysyncobj"), latency.ratio("pysyncobj")) == (4.0, 3.0)
+    assert latency.as_record()["median"] == {"raft": 3.0, "pysyncobj": 9.0}
+    assert throughput.ratio("tuned") is None
+
+
+@pytest.mark.parametrize(
+    ("figures", "missed"),
+    [
+        ((80.0, 20.0, 1.0, 10.0), False),
+        ((79.0, 20.0, 1.0, 10.0), True),
+        ((80.0, 20.0, 11.0, 1.0), True),
+        ((80.0, 20.0, 1.0), True),
+        ((80.0, 20.0), True),
+    ],
+)
+def test_the_floor_at_64_kib_holds_against_both_ways_of_pysyncobj_alone_or_is_missed(
+    figures: tuple[float, ...], missed: bool
+) -> None:
+    assert compared(*figures).missed is missed
+
+
+def test_what_was_not_measured_holds_no_floor() -> None:
+    assert Comparison().missed
 
 
 def test_a_value_is_its_number_and_padding() -> None:

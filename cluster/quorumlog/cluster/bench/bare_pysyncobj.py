@@ -15,16 +15,14 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from quorumlog.cluster.layout import free_ports
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from quorumlog.cluster.throwaway import base_port, disk_directory
 
 NODES = 3
 READY_SECONDS = 20.0
-FIRST_PORT = 19_000
 #: Entries per message. With the library's own 64 KiB it cuts an entry of 64 KiB into chunks, miscounts them and
 #: stumbles over the last one; it is given what it needs to work.
 MESSAGE_BYTES = 1 << 20
@@ -38,12 +36,14 @@ class BareFigures:
     p50_ms: float
 
 
-def measure(directory: Path, command_bytes: int, outstanding: int, seconds: float, *, tuned: bool) -> BareFigures:
+def measure(command_bytes: int, outstanding: int, seconds: float, *, tuned: bool) -> BareFigures:
     """Runs three processes for one measurement. Raises TimeoutError when no leader is found or none answers."""
-    ports = list(free_ports(FIRST_PORT + os.getpid() % 500 * 4, NODES))
-    addresses = [f"127.0.0.1:{port}" for port in ports]
-    home = directory / f"bare-{os.getpid()}-{command_bytes}-{outstanding}-{tuned}"
-    home.mkdir()
+    with TemporaryDirectory(prefix="quorumlog-", dir=disk_directory()) as home:
+        return _measure(Path(home), command_bytes, outstanding, seconds, tuned=tuned)
+
+
+def _measure(home: Path, command_bytes: int, outstanding: int, seconds: float, *, tuned: bool) -> BareFigures:
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(base_port(), NODES)]
     children = []
     try:
         for number, address in enumerate(addresses):
@@ -58,6 +58,8 @@ def measure(directory: Path, command_bytes: int, outstanding: int, seconds: floa
                 if child.poll() is not None:
                     assert child.stdout is not None
                     told = json.loads(child.stdout.read())
+                    if not told["commands_per_second"]:
+                        raise TimeoutError(f"PySyncObj by itself applied nothing within {seconds:.1f} s")
                     return BareFigures(told["commands_per_second"], told["p50_ms"])
             time.sleep(0.05)
         raise TimeoutError("PySyncObj by itself has not answered")
@@ -108,7 +110,7 @@ def _serve(
             for _ in range(outstanding):
                 send()
         if begin and time.perf_counter() - begin >= seconds:
-            ordered = sorted(waits) or [float("inf")]
+            ordered = sorted(waits) or [0.0]
             print(
                 json.dumps(
                     {"commands_per_second": len(waits) / seconds, "p50_ms": ordered[len(ordered) // 2] * 1000}
