@@ -17,6 +17,7 @@ LACKS = (
     Lack("G4", "a commit that was acknowledged can be lost with its entry, and an older value is fetched again"),
     Lack("G7", "a fencing that was acknowledged can be lost with its entry, and the fenced owner is let in again"),
     Lack("G8", "an append that was lost after its acknowledgement had no effect at all"),
+    Lack("G10", "what was lost is not known to be lost: a reader beyond it goes on among other records, untold"),
     Lack("G12", "its journal and its messages have no checksums; a damaged replica stays out until it is removed"),
     Lack("G13", "replicas can diverge: it is noticed by digests and at restart, and the replica is stopped"),
     Lack("catching up", "a deposed leader with a stray entry, more than 64 KiB behind, asks for the same for ever"),
