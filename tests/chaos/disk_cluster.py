@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from quorumlog.chaos.faults.files import SAID
 from quorumlog.chaos.places import fault_door
+from quorumlog.chaos.places.place import DiskOrder
 from quorumlog.client import Admin, Producer, QuorumlogError, Reader
 from quorumlog.client.claim import Claim
 from quorumlog.client.offset_admin import OffsetAdmin
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from quorumlog.chaos.places.place import DiskOrder
     from quorumlog.client.types import Replica
     from quorumlog.cluster.launcher import LocalCluster
 
@@ -136,6 +136,16 @@ class DiskCluster:
 
     async def order(self, node: int, order: DiskOrder) -> Mapping[str, Any]:
         return await fault_door.order_disk(self.door(node), order)
+
+    async def hang_mid_write(self, *nodes: int) -> None:
+        """From now on these disks sync nothing, and each has something under way: a power loss finds it. What of it
+        reaches the disk is the seed's affair."""
+        for node in nodes:
+            await self.order(node, DiskOrder("slow", slow_ms=60_000))
+        async with asyncio.timeout(_PATIENCE_S):
+            for node in nodes:
+                while not (await self.order(node, DiskOrder("counts")))["unsynced"]:  # noqa: ASYNC110 - as in until
+                    await asyncio.sleep(_LOOK_S)
 
     async def kill(self, *nodes: int) -> None:
         for node in nodes:
