@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -175,6 +176,19 @@ def test_cluster_status_shows_leaders_and_that_digests_agree(data: Path) -> None
     assert all(group["leader"] and group["voters"] and not group["missing"] for group in watched)
     assert not any(group["digests_agree"] is False for group in status["groups"])
     assert "watched/0" in on(data, "cluster", "status").stdout.decode()
+
+
+def test_both_status_commands_count_the_same_leaders(data: Path) -> None:
+    """Leadership may move between two commands: they agree once it rests."""
+    on(data, "topic", "create", "counted", "--partitions", "2")
+    deadline = time.monotonic() + 20
+    while True:
+        groups = json.loads(on(data, "cluster", "status", "--format", "json").stdout)["groups"]
+        nodes = json.loads(quorumlog("status", "--data", str(data), "--format", "json").stdout)["nodes"]
+        led = Counter(group["leader"] for group in groups)
+        if {node["node_id"]: node["leads"] for node in nodes} == {node: led[node] for node in (1, 2, 3)}:
+            return
+        assert time.monotonic() < deadline, (led, nodes)
 
 
 async def test_leadership_goes_where_it_is_sent(data: Path) -> None:

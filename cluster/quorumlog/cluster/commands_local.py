@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,15 +85,12 @@ def survey(cluster: LocalCluster, probes: dict[int, NodeProbe]) -> list[NodeStat
 
 
 def _leaderships(probe: NodeProbe) -> dict[int, int] | None:
-    """How many partitions each node leads, as one node knows it."""
+    """How many groups each node leads, the controller among them, as one node knows it."""
     metadata = probe.metadata()
     if metadata is None:
         return None
-    counts: dict[int, int] = {}
-    for topic in metadata.topics:
-        for partition in topic.partitions:
-            counts[partition.leader_node_id] = counts.get(partition.leader_node_id, 0) + 1
-    return counts
+    partitions = Counter(each.leader_node_id for topic in metadata.topics for each in topic.partitions)
+    return partitions + Counter([metadata.controller_node_id])
 
 
 STATE_STYLES = {"serving": "green", "starting": "yellow", "paused": "yellow", "down": "bold red"}
