@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from replica.trio import Trio, batch
+from replica.trio import TICK_MS, Trio, batch
 
 from quorumlog.machine import AlterTopic, TopicConfig
 from quorumlog.machine.coordinator_commands import GroupPartition, Strategy
@@ -84,16 +84,16 @@ class Desk:
     def another(self) -> int:
         return next(node for node in self.trio.nodes if node != self.leader())
 
-    def call(self, what: str, *arguments: Any, node: int = 0) -> Any:
+    def call(self, what: str, *arguments: Any, node: int = 0, timeout_ms: int = 0) -> Any:
         def request(one: Any, done: Any) -> None:
-            getattr(one.consumer_groups, what)(*arguments, 0, done)
+            getattr(one.consumer_groups, what)(*arguments, timeout_ms, done)
 
         answers = self.trio.ask(node or self.leader(), request)
         self.trio.until(lambda: bool(answers), within_ms=4_000)
         assert len(answers) == 1
         return answers[0]
 
-    def join(self, member: str, *, group: str = GROUP, node: int = 0, **fields: Any) -> Any:
+    def join(self, member: str, *, group: str = GROUP, node: int = 0, timeout_ms: int = 0, **fields: Any) -> Any:
         wanted: dict[str, Any] = {
             "instance": "",
             "client": "test",
@@ -101,7 +101,8 @@ class Desk:
             "strategy": Strategy.STICKY,
             "session_timeout_ms": SESSION_MS,
         }
-        return self.call("join", JoinRequest(group, member, **{**wanted, **fields}), node=node)
+        asked = JoinRequest(group, member, **{**wanted, **fields})
+        return self.call("join", asked, node=node, timeout_ms=timeout_ms)
 
     def heartbeat(
         self,
@@ -539,6 +540,16 @@ def test_a_coordinator_without_a_majority_says_no_quorum_in_time() -> None:
     desk.trio.pass_time(3_000)
     for answer in (desk.join("a", node=leader), desk.call("describe", GROUP, node=leader)):
         assert (answer.reason, answer.outcome) == (Reason.NO_QUORUM, Outcome.NOT_DONE)
+
+
+def test_a_coordinator_that_was_just_cut_off_answers_for_an_unknown_topic_within_the_time_of_the_request() -> None:
+    desk = Desk()
+    leader = desk.leader()
+    desk.trio.isolate(leader)
+    begun = desk.trio.clock.time_ms
+    refused = desk.join("a", topics=("nowhere",), node=leader, timeout_ms=300)
+    assert (refused.reason, refused.outcome) == (Reason.NO_QUORUM, Outcome.NOT_DONE)
+    assert desk.trio.clock.time_ms - begun <= 300 + TICK_MS
 
 
 def test_unknown_groups_are_unknown() -> None:

@@ -1,6 +1,7 @@
 """What a node promises, on three of them: claims about requests, leaders, disks and damage."""
 
-from replica.trio import Trio, batch
+import pytest
+from replica.trio import TICK_MS, Trio, batch
 
 from quorumlog.replica import (
     Appended,
@@ -234,6 +235,19 @@ def test_unknown_topics_are_confirmed_with_the_controller_and_known_partitions_a
     cut_off = trio.append(1, [b"a"], name="nobody")[0]
     assert isinstance(cut_off, Failure)
     assert cut_off.reason is Reason.NO_QUORUM, "a node that cannot ask must not say that there is no such topic"
+
+
+@pytest.mark.parametrize("node", [1, 2, 3])
+def test_a_node_that_was_just_cut_off_answers_for_an_unknown_topic_within_the_time_of_the_request(
+    node: int,
+) -> None:
+    trio = Trio()
+    trio.make_topic()
+    trio.isolate(node)
+    answers = trio.ask(node, lambda one, done: one.append("nobody", 0, batch([b"a"]), 300, done))
+    assert answers == []
+    trio.pass_time(300 + TICK_MS)
+    assert [(answer.reason, answer.outcome) for answer in answers] == [(Reason.NO_QUORUM, Outcome.NOT_DONE)]
 
 
 def test_offsets_are_found_by_position_and_by_time() -> None:

@@ -102,7 +102,7 @@ class ConsumerGroups:
         if all(self._groups.partitions_of(topic) for topic in topics):
             known()
         else:
-            self._groups.confirm(confirmed)
+            self._groups.confirm(confirmed, timeout_ms)
 
     def heartbeat(
         self,

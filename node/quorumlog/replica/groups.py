@@ -378,12 +378,13 @@ class Groups:
         found = self.controller.machine.topic(topic) if self.controller is not None else None
         return 0 if found is None or isinstance(found, UnknownTopic) else len(found.partitions)
 
-    def confirm(self, done: Callable[[bool], None]) -> None:
-        """Calls back once this node has applied all that the controller had decided; False if it cannot know."""
+    def confirm(self, done: Callable[[bool], None], timeout_ms: int = 0) -> None:
+        """Calls back once this node has applied all that the controller had decided; False if it cannot know.
+        ``timeout_ms`` 0: the configured one."""
         if self.controller is None:
             done(False)
         else:
-            self.controller.confirm(self._config.append_timeout_ms, done)
+            self.controller.confirm(timeout_ms or self._config.append_timeout_ms, done)
 
     # --- questions ---
 

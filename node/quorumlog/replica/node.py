@@ -293,7 +293,7 @@ class Node:
     def append(self, topic: str, partition: int, batch: bytes, timeout_ms: int, done: Done[Appended]) -> None:
         """Appends one batch (``quorumlog.wire``) on the partition's leader. ``timeout_ms`` 0: the configured
         one."""
-        service = self._serving(topic, partition, done)
+        service = self._serving(topic, partition, done, timeout_ms)
         if service is not None:
             service.append(batch, timeout_ms or self.config.append_timeout_ms, done)
 
@@ -326,22 +326,27 @@ class Node:
         if service is not None:
             service.transfer_to(node_id, done)
 
-    def _serving(self, topic: str, partition: int, done: Callable[[Failure], None]) -> PartitionService | None:
-        """The partition's service on this node; otherwise ``done`` is, or will be, told why not."""
+    def _serving(
+        self, topic: str, partition: int, done: Callable[[Failure], None], timeout_ms: int = 0
+    ) -> PartitionService | None:
+        """The partition's service on this node; otherwise ``done`` is, or within ``timeout_ms`` (0: the configured
+        one) will be, told why not."""
         refusal = self._refusal() or _internal(topic)
         if refusal is not None:
             done(refusal)
             return None
         service = self._catalog.partition(topic, partition)
         if service is None:
-            self._explain_absence(topic, partition, done)
+            self._explain_absence(topic, partition, done, timeout_ms)
         return service
 
     def _refusal(self) -> Failure | None:
         """Why nothing is served any more, if so."""
         return Failure(Reason.SHUTTING_DOWN, "the node is shutting down") if self._stopping else None
 
-    def _explain_absence(self, topic: str, partition: int, done: Callable[[Failure], None]) -> None:
+    def _explain_absence(
+        self, topic: str, partition: int, done: Callable[[Failure], None], timeout_ms: int
+    ) -> None:
         """Why this node has no such partition. That it does not exist is said only when the controller confirms."""
         failure = self._catalog.why_absent(topic, partition)
         if failure.reason is Reason.NOT_LEADER or failure.reason is Reason.REPLICA_DAMAGED:
@@ -354,7 +359,7 @@ class Node:
             else:
                 done(self._catalog.why_absent(topic, partition))
 
-        self._groups.confirm(confirmed)
+        self._groups.confirm(confirmed, timeout_ms)
 
     # --- topics and producers ---
 
