@@ -138,13 +138,13 @@ class DiskCluster:
         return await fault_door.order_disk(self.door(node), order)
 
     async def hang_mid_write(self, *nodes: int) -> None:
-        """From now on these disks sync nothing, and each has something under way: a power loss finds it. What of it
-        reaches the disk is the seed's affair."""
+        """From now on these disks sync nothing, and on each a sync hangs: a power loss finds what it was for. How
+        much of that reaches the disk is the seed's affair."""
         for node in nodes:
             await self.order(node, DiskOrder("slow", slow_ms=60_000))
         async with asyncio.timeout(_PATIENCE_S):
             for node in nodes:
-                while not (await self.order(node, DiskOrder("counts")))["unsynced"]:  # noqa: ASYNC110 - as in until
+                while not (await self.order(node, DiskOrder("counts")))["slowed"]:  # noqa: ASYNC110 - as in until
                     await asyncio.sleep(_LOOK_S)
 
     async def kill(self, *nodes: int) -> None:

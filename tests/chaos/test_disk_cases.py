@@ -30,7 +30,8 @@ async def test_power_loss_of_one_of_five_while_two_are_paused_and_then_of_those(
             await disks.hang_mid_write(unlucky)
             for node in paused:
                 disks.cluster.send_signal(node, signal.SIGSTOP)
-            await disks.order(unlucky, DiskOrder("power", seed=unlucky))
+            lost = await disks.order(unlucky, DiskOrder("power", seed=unlucky))
+            assert lost["unsynced"] > 0
             await disks.kill(unlucky)
             await disks.start(unlucky)
             await disks.more()
@@ -46,8 +47,8 @@ async def test_power_loss_of_all_at_once_with_writes_under_way() -> None:
         for round_number in range(2):
             await disks.more()
             await disks.hang_mid_write(1, 2, 3)
-            for node in (1, 2, 3):
-                await disks.order(node, DiskOrder("power", seed=round_number))
+            lost = [await disks.order(node, DiskOrder("power", seed=round_number)) for node in (1, 2, 3)]
+            assert all(answer["unsynced"] > 0 for answer in lost), "nothing was under way: the case shows nothing"
             await disks.kill(1, 2, 3)
             lives = [disks.said(node, READY) for node in (1, 2, 3)]
             await disks.start(1, 2, 3)
