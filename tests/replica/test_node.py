@@ -244,10 +244,15 @@ def test_a_node_that_was_just_cut_off_answers_for_an_unknown_topic_within_the_ti
     trio = Trio()
     trio.make_topic()
     trio.isolate(node)
-    answers = trio.ask(node, lambda one, done: one.append("nobody", 0, batch([b"a"]), 300, done))
-    assert answers == []
+    requests = (
+        trio.ask(node, lambda one, done: one.append("nobody", 0, batch([b"a"]), 300, done)),
+        trio.ask(node, lambda one, done: one.offsets.fetch("nobody", 0, "g", 0, 300, done)),
+        trio.ask(node, lambda one, done: one.offsets.lag("nobody", 0, (), 300, done)),
+    )
+    assert not any(requests)
     trio.pass_time(300 + TICK_MS)
-    assert [(answer.reason, answer.outcome) for answer in answers] == [(Reason.NO_QUORUM, Outcome.NOT_DONE)]
+    for answers in requests:
+        assert [(answer.reason, answer.outcome) for answer in answers] == [(Reason.NO_QUORUM, Outcome.NOT_DONE)]
 
 
 def test_offsets_are_found_by_position_and_by_time() -> None:

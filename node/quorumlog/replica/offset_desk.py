@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 #: Group ids found to be good: the same few come thousands of times a second.
 _KNOWN_GOOD = 10_000
 
-Serving = Callable[[str, int, Callable[[Failure], None]], "PartitionService | None"]
+Serving = Callable[[str, int, Callable[[Failure], None], int], "PartitionService | None"]
 
 
 class OffsetDesk:
@@ -62,7 +62,7 @@ class OffsetDesk:
         self, topic: str, partition: int, asked: AcquireRequest, timeout_ms: int, done: Done[AcquiredOffset]
     ) -> None:
         """Takes (group, partition) over, fences every earlier owner and resolves where to begin."""
-        offsets = self._ask(topic, partition, asked.group, done)
+        offsets = self._ask(topic, partition, asked.group, timeout_ms, done)
         if offsets is None:
             return
         fault = acquire_fault(asked)
@@ -82,7 +82,7 @@ class OffsetDesk:
         done: Done[ReleasedOffset],
     ) -> None:
         """The owner gives back, after its last commit."""
-        offsets = self._ask(topic, partition, group, done)
+        offsets = self._ask(topic, partition, group, timeout_ms, done)
         if offsets is not None:
             offsets.changes.release(group, session, owner_epoch, self._deadline_ms(timeout_ms), done)
 
@@ -90,7 +90,7 @@ class OffsetDesk:
         self, topic: str, partition: int, item: CommitItem, timeout_ms: int, done: Done[CommittedOffset]
     ) -> None:
         """Commits; ``done`` gets the receipt's numbers once the commit is durable on a majority."""
-        offsets = self._ask(topic, partition, item.group, done)
+        offsets = self._ask(topic, partition, item.group, timeout_ms, done)
         if offsets is None:
             return
         if item.sequence < 1:
@@ -113,13 +113,13 @@ class OffsetDesk:
         done: Done[FetchedOffset],
     ) -> None:
         """The stored offset; linearizable, or as of ``min_version`` or later."""
-        offsets = self._ask(topic, partition, group, done)
+        offsets = self._ask(topic, partition, group, timeout_ms, done)
         if offsets is not None:
             offsets.queries.fetch(group, min_version, self._deadline_ms(timeout_ms), done)
 
     def history(self, topic: str, partition: int, group: str, timeout_ms: int, done: Done[OffsetHistory]) -> None:
         """What is remembered of (group, partition)."""
-        offsets = self._ask(topic, partition, group, done)
+        offsets = self._ask(topic, partition, group, timeout_ms, done)
         if offsets is not None:
             offsets.queries.history(group, self._deadline_ms(timeout_ms), done)
 
@@ -127,7 +127,7 @@ class OffsetDesk:
         self, topic: str, partition: int, what: ReceiptAt | AttemptAt, timeout_ms: int, done: Done[FateKnown]
     ) -> None:
         """What became of a commit, for good."""
-        offsets = self._ask(topic, partition, what.group, done)
+        offsets = self._ask(topic, partition, what.group, timeout_ms, done)
         if offsets is None:
             return
         fault = attempt_fault(what) if isinstance(what, AttemptAt) else None
@@ -142,7 +142,7 @@ class OffsetDesk:
         self, topic: str, partition: int, asked: ResetRequest, timeout_ms: int, done: Done[ResetOffset]
     ) -> None:
         """Moves the stored offset, with a reason; or says what that would come to."""
-        offsets = self._ask(topic, partition, asked.group, done)
+        offsets = self._ask(topic, partition, asked.group, timeout_ms, done)
         if offsets is None:
             return
         fault = reset_fault(asked)
@@ -171,7 +171,7 @@ class OffsetDesk:
                 )
             )
             return
-        offsets = self._ask(topic, partition, group, done)
+        offsets = self._ask(topic, partition, group, timeout_ms, done)
         if offsets is not None:
             offsets.changes.mark(group, critical, hold_bytes, self._deadline_ms(timeout_ms), done)
 
@@ -179,19 +179,19 @@ class OffsetDesk:
         self, topic: str, partition: int, group: str, force: bool, timeout_ms: int, done: Done[GroupForgotten]
     ) -> None:
         """Nothing of the group is left here."""
-        offsets = self._ask(topic, partition, group, done)
+        offsets = self._ask(topic, partition, group, timeout_ms, done)
         if offsets is not None:
             offsets.changes.forget(group, force, self._deadline_ms(timeout_ms), done)
 
     def audit(self, topic: str, partition: int, timeout_ms: int, done: Done[AuditBegun]) -> None:
         """Has every replica note its offsets at the index told."""
-        service = self._serving(topic, partition, done)
+        service = self._serving(topic, partition, done, timeout_ms)
         if service is not None:
             service.offsets.audits.audit(self._deadline_ms(timeout_ms), done)
 
     def inspect(self, topic: str, partition: int, index: int, timeout_ms: int, done: Done[Inspection]) -> None:
         """What this node's replica noted there, checked against its own log."""
-        service = self._serving(topic, partition, done)
+        service = self._serving(topic, partition, done, timeout_ms)
         if service is not None:
             service.offsets.audits.inspect(index, self._deadline_ms(timeout_ms), done)
 
@@ -204,7 +204,7 @@ class OffsetDesk:
         done: Done[tuple[GroupLag, ...]],
     ) -> None:
         """How far ``groups`` (none: all) are behind; on the leader."""
-        service = self._serving(topic, partition, done)
+        service = self._serving(topic, partition, done, timeout_ms)
         if service is not None:
             service.offsets.lags.lag(groups, self._deadline_ms(timeout_ms), done)
 
@@ -216,7 +216,7 @@ class OffsetDesk:
     # --- the way there ---
 
     def _ask(
-        self, topic: str, partition: int, group: str, done: Callable[[Failure], None]
+        self, topic: str, partition: int, group: str, timeout_ms: int, done: Callable[[Failure], None]
     ) -> PartitionOffsets | None:
         """The partition's offsets on this node; otherwise ``done`` is, or will be, told why not."""
         good = self._good
@@ -228,7 +228,7 @@ class OffsetDesk:
             if len(good) >= _KNOWN_GOOD:
                 good.clear()
             good.add(group)
-        service = self._serving(topic, partition, done)
+        service = self._serving(topic, partition, done, timeout_ms)
         return service.offsets if service is not None else None
 
     def _deadline_ms(self, timeout_ms: int) -> int:
